@@ -1,0 +1,45 @@
+# make test   set up .venv and run the whole suite
+# make setup  set up .venv alone
+#
+# PYTHON  interpreter to set up with, 3.11 or 3.12
+# TORCH   what pip installs torch from, e.g. another version, with any option of pip
+
+PYTHON ?= $(firstword $(shell for v in 3.11 3.12; do python$$v -c '' 2>/dev/null && echo python$$v; done) python3)
+TORCH ?= -r requirements/torch.txt
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip
+
+.PHONY: setup test lint clean
+setup: $(VENV)/.ready
+
+# Each step leaves a mark, so that an interrupted set-up goes on where it stopped.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
+	  { echo "Python 3.11 or 3.12 is needed, $(PYTHON) is another; try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.torch: $(VENV)/.python requirements/torch.txt
+	$(PIP) install --quiet $(TORCH)
+	touch $@
+
+$(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
+	$(PIP) install --quiet -r requirements/build.txt
+	@echo "Installing mmcv: the first time, it is compiled, which takes 6 minutes on 2 cores."
+	MMCV_WITH_OPS=1 $(PIP) install --quiet --no-build-isolation -r requirements/mmcv.txt
+	touch $@
+
+$(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt)
+	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg tests,-r requirements/$(name).txt)
+	$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	touch $@
+
+test: setup
+	$(VENV)/bin/python -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,104 @@
+"""Argument checks, shared by every backend and by the layers above."""
+
+import torch
+from torch import Tensor
+
+
+def is_tracing() -> bool:
+    """Whether sizes may be symbolic, so that no Python code may depend on them."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def check_feature(name: str, x: Tensor, channels: int | None = None) -> None:
+    """Raise unless ``x`` is a non-empty floating-point ``(N, C, H, W)`` tensor.
+
+    Raises:
+        TypeError: it is no floating-point tensor.
+        ValueError: its rank, its size or its number of channels is wrong.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f'{name} must be a tensor, got {type(x).__name__}')
+    if not x.is_floating_point():
+        raise TypeError(f'{name} must have a floating-point dtype, got {x.dtype}')
+    if x.dim() != 4:
+        raise ValueError(f'{name} must have shape (N, C, H, W), got {tuple(x.shape)}')
+    if is_tracing():
+        return
+    if 0 in x.shape[1:]:
+        raise ValueError(f'{name} must have no empty channel or space, got {tuple(x.shape)}')
+    if channels is not None and x.shape[1] != channels:
+        raise ValueError(f'{name} must have {channels} channels, got shape {tuple(x.shape)}')
+
+
+def check_pair(en_name: str, en: Tensor, de: Tensor, scale_factor: int) -> None:
+    """Raise unless ``en`` ``(N, _, h, w)`` and ``de`` ``(N, _, H, W)`` belong together.
+
+    Raises:
+        ValueError: they lie on two devices, their batches differ, or their sizes do not fit
+            ``scale_factor``.
+    """
+    if en.device != de.device:
+        raise ValueError(
+            f'{en_name} and de must be on the same device, got {en.device} and {de.device}'
+        )
+    if is_tracing():
+        return
+    if en.shape[0] != de.shape[0]:
+        raise ValueError(
+            f'{en_name} and de must have the same batch size, '
+            f'got shapes {tuple(en.shape)} and {tuple(de.shape)}'
+        )
+    size, low = en.shape[2:], de.shape[2:]
+    fits = all(
+        H in (-(-h // scale_factor), h // scale_factor) for h, H in zip(size, low, strict=True)
+    )
+    if not fits and size != low:
+        raise ValueError(
+            f'{en_name} and de do not fit scale_factor={scale_factor}: got shapes '
+            f'{tuple(en.shape)} and {tuple(de.shape)}, but the height and the width of de must '
+            f'be those of {en_name} divided by {scale_factor}, rounded up or down, or both be '
+            f"equal to {en_name}'s"
+        )
+
+
+def check_positive(**values: int) -> None:
+    """Raise unless each value is a positive integer.
+
+    Raises:
+        TypeError: a value is no integer.
+        ValueError: a value is below 1.
+    """
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f'{name} must be an int, got {value!r}')
+        if value < 1:
+            raise ValueError(f'{name} must be at least 1, got {value}')
+
+
+def check_odd(**values: int) -> None:
+    """Raise unless each value is a positive odd integer.
+
+    Raises:
+        TypeError: a value is no integer.
+        ValueError: a value is below 1 or even.
+    """
+    check_positive(**values)
+    for name, value in values.items():
+        if value % 2 == 0:
+            raise ValueError(f'{name} must be odd, got {value}')
+
+
+def kernel_size_of(name: str, kernels: Tensor) -> int:
+    """The kernel size ``K`` of kernels or logits with ``K * K`` channels.
+
+    Raises:
+        ValueError: the number of channels is not the square of an odd number.
+    """
+    channels = kernels.shape[1]
+    size = round(channels**0.5)
+    if size * size != channels or size % 2 == 0:
+        raise ValueError(
+            f'{name} must have K*K channels, K odd (1, 9, 25, ...), got shape '
+            f'{tuple(kernels.shape)}'
+        )
+    return size
