@@ -1,0 +1,21 @@
+"""Running a config: checkpoints, checks before a run, exact resumption."""
+
+from .checkpoint import use_safe_checkpoints
+from .config import add_hook, check_weights, load_config, pretrained_weights
+from .errors import SetupError
+from .fit import CheckpointFitHook, load_checkpoint
+from .random_state import RandomStateHook
+from .runner import CheckedRunner
+
+__all__ = [
+    'CheckedRunner',
+    'CheckpointFitHook',
+    'RandomStateHook',
+    'SetupError',
+    'add_hook',
+    'check_weights',
+    'load_checkpoint',
+    'load_config',
+    'pretrained_weights',
+    'use_safe_checkpoints',
+]

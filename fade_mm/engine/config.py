@@ -1,0 +1,87 @@
+"""Configs as the command-line tools take them."""
+
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.hub import get_config
+
+from .errors import SetupError, unavailable
+
+
+def load_config(
+    name: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none'
+) -> Config:
+    """Load a config for a run on this machine.
+
+    Args:
+        name: Path of a config, or ``mmdet::path`` / ``mmseg::path`` for one of a host library's.
+        cfg_options: Values that override the config's. Default: none.
+        work_dir: Where results go. Default: the config's own, else ``work_dirs/<config's name>``.
+        launcher: Job launcher. Default: ``'none'``.
+
+    Returns:
+        The config; on a machine without a GPU, with plain batch norm instead of SyncBN, which
+        needs one, and with the gloo backend instead of nccl.
+
+    Raises:
+        SetupError: the config does not exist.
+    """
+    if '::' in name:
+        cfg = get_config(name)
+    elif os.path.isfile(name):
+        cfg = Config.fromfile(name)
+    else:
+        raise SetupError(f'there is no config {name}')
+    cfg.merge_from_dict(cfg_options or {})
+    cfg.launcher = launcher
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
+    if not torch.cuda.is_available():
+        for node in _dicts(cfg._cfg_dict):
+            if node.get('type') == 'SyncBN':
+                node['type'] = 'BN'
+            if node.get('backend') == 'nccl':
+                node['backend'] = 'gloo'
+    return cfg
+
+
+def pretrained_weights(cfg: Config) -> set[str]:
+    """What the parts of a model are to be initialised from."""
+    parts = [node for node in _dicts(cfg.model) if node.get('type') == 'Pretrained']
+    return {part['checkpoint'] for part in parts}
+
+
+def check_weights(names: Iterable[str | None]) -> None:
+    """Raise where weights are known to be out of reach.
+
+    Args:
+        names: Paths or URLs in mmengine's schemes; ``None`` is passed over.
+
+    Raises:
+        SetupError: a local file does not exist, or torchvision is needed and missing.
+    """
+    for name in filter(None, names):
+        if name.startswith('torchvision://') and not importlib.util.find_spec('torchvision'):
+            raise unavailable(name, 'torchvision is not installed (pip install torchvision)')
+        if '://' not in name and not os.path.isfile(os.path.expanduser(name)):
+            raise unavailable(name, 'there is no such file')
+
+
+def add_hook(cfg: Config, **hook) -> None:
+    """Add a custom hook to a config."""
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+
+
+def _dicts(node) -> Iterator[ConfigDict]:
+    """All dicts in a config, from the outside in."""
+    children = ()
+    if isinstance(node, dict):
+        yield node
+        children = node.values()
+    elif isinstance(node, list | tuple):
+        children = node
+    for child in children:
+        yield from _dicts(child)

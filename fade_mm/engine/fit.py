@@ -1,0 +1,107 @@
+"""Checking that a checkpoint fits the model, where mmengine only warns."""
+
+import re
+from collections.abc import Sequence
+
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from fade_mm.registry import HOOKS
+
+from .checkpoint import use_safe_checkpoints
+from .errors import SetupError
+
+
+def load_checkpoint(model: nn.Module, filename: str) -> dict:
+    """Load a checkpoint for inference; every parameter of the model must be in it.
+
+    Args:
+        model: The model that receives the weights.
+        filename: Path or URL, in any scheme of mmengine's.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        SetupError: a key is missing or has another shape, or the file names code.
+    """
+    use_safe_checkpoints()
+    checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
+    load_fitting(model, checkpoint)
+    return checkpoint
+
+
+def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = ()) -> list[str]:
+    """Load the weights of a checkpoint into a model that they fit.
+
+    Args:
+        model: The model that receives the weights.
+        checkpoint: A state dict, or a dict with one under ``state_dict``.
+        may_lack: Regular expressions; keys of the model that one of them matches from the start
+            may be missing or have another shape, and keep their values. Default: none.
+
+    Returns:
+        The keys that kept their values.
+
+    Raises:
+        SetupError: another key is missing or has another shape.
+    """
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    state_dict = {
+        re.sub(r'^module\.', '', key): value
+        for key, value in checkpoint.get('state_dict', checkpoint).items()
+        if isinstance(value, Tensor)
+    }
+    misshapen = {}
+    for key, own in model.state_dict().items():
+        if key in state_dict and state_dict[key].shape != own.shape:
+            shape = tuple(state_dict.pop(key).shape)
+            misshapen[key] = f'{key} has shape {shape}, the model needs {tuple(own.shape)}'
+    missing = [
+        key
+        for key in model.load_state_dict(state_dict, strict=False).missing_keys
+        if not key.endswith('num_batches_tracked')
+    ]
+    kept = [key for key in missing if any(re.match(pattern, key) for pattern in may_lack)]
+    faults = [misshapen.get(key, f'{key} is missing') for key in missing if key not in kept]
+    if faults:
+        shown = '\n  '.join(faults[:10])
+        more = f'\n  and {len(faults) - 10} more' if len(faults) > 10 else ''
+        raise SetupError(
+            f'the checkpoint does not fit the model:\n  {shown}{more}\n'
+            'Use the config that the checkpoint was trained with.'
+        )
+    return kept
+
+
+@HOOKS.register_module()
+class CheckpointFitHook(Hook):
+    """Stops a run whose checkpoint does not fit its model.
+
+    Args:
+        may_lack_upsamplers: Whether the upsamplers' keys may be missing, as in a host model's
+            released checkpoint; they are listed. Default: ``False``.
+        may_lack: Regular expressions for further keys that may be missing or have another shape,
+            e.g. ``decode_head.conv_seg`` for another number of classes. Default: none.
+    """
+
+    def __init__(self, may_lack_upsamplers: bool = False, may_lack: Sequence[str] = ()) -> None:
+        self.may_lack_upsamplers = may_lack_upsamplers
+        self.may_lack = [may_lack] if isinstance(may_lack, str) else list(may_lack)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Check the checkpoint before mmengine loads it."""
+        may_lack = list(self.may_lack)
+        if self.may_lack_upsamplers:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            may_lack += [
+                re.escape(f'{name}.')
+                for name, module in model.named_modules()
+                if getattr(module, 'is_upsampler', False)
+            ]
+        kept = load_fitting(runner.model, checkpoint, may_lack)
+        if kept:
+            runner.logger.info('Not in the checkpoint, trained anew:\n  ' + '\n  '.join(kept))

@@ -1,0 +1,136 @@
+"""mmengine's runner with its data sets checked before any time is spent."""
+
+import os
+from collections.abc import Callable, Iterator
+
+from mmengine.dataset import BaseDataset
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from .errors import SetupError
+
+
+class CheckedRunner(Runner):
+    """A `Runner` that stops before training when files or classes do not fit, and says which."""
+
+    @staticmethod
+    def build_dataloader(dataloader: dict | DataLoader, *args, **kwargs) -> DataLoader:
+        """Build a data loader whose files exist and whose errors name the file.
+
+        Raises:
+            SetupError: a folder, an annotation file, an image or a label is missing.
+        """
+        try:
+            loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        except FileNotFoundError as error:
+            raise SetupError(
+                f'the data set is not there: {error}\nPut it there, or give its place with '
+                '--cfg-options train_dataloader.dataset.data_root=DIR '
+                'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR'
+            ) from error
+        for dataset in _leaves(loader.dataset):
+            _check_files(dataset)
+            dataset.pipeline = _NamingPipeline(dataset.pipeline, dataset)
+        return loader
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """Call the hooks; the first time in a run, check the classes."""
+        if fn_name == 'before_run':
+            for loop in (self._train_loop, self._val_loop, self._test_loop):
+                if loop is not None and not isinstance(loop, dict):
+                    check_classes(self.model, loop.dataloader.dataset)
+        super().call_hook(fn_name, **kwargs)
+
+
+def check_classes(model: nn.Module, dataset) -> None:
+    """Raise unless the heads of a model have as many classes as the data set.
+
+    Left alone are heads that propose regions or predict stuff beside things, panoptic data sets,
+    and models that read class names from text.
+
+    Raises:
+        SetupError: the numbers differ.
+    """
+    meta = getattr(dataset, 'metainfo', {})
+    classes = meta.get('classes')
+    if not classes or 'thing_classes' in meta or hasattr(model, 'language_model'):
+        return
+    for name, head in model.named_modules():
+        count = getattr(head, 'num_classes', None)
+        kind = type(head).__name__
+        if not kind.endswith('Head') or 'RPN' in kind or 'Semantic' in kind:
+            continue
+        if count is not None and count != len(classes):
+            raise SetupError(
+                f'model.{name}.num_classes is {count}, but the data set has {len(classes)} '
+                f'classes ({", ".join(classes[:5])}, ...); set one of them'
+            )
+
+
+class _NamingPipeline:
+    """A data pipeline whose errors name the files that it was working on."""
+
+    def __init__(self, pipeline: Callable, dataset: BaseDataset) -> None:
+        self.pipeline = pipeline
+        self.classes = len(dataset.metainfo.get('classes') or ())
+        self.ignore_index = getattr(dataset, 'ignore_index', 255)
+
+    def __getattr__(self, name: str):
+        if name.startswith('__') or name == 'pipeline':
+            raise AttributeError(name)
+        return getattr(self.pipeline, name)
+
+    def __call__(self, sample: dict):
+        files = [sample[key] for key in ('img_path', 'seg_map_path') if sample.get(key)]
+        try:
+            result = self.pipeline(sample)
+        except Exception as error:
+            raise SetupError(
+                f'cannot read or transform {" with ".join(files)}: {type(error).__name__}: {error}'
+            ) from error
+        self._check_labels(result, files)
+        return result
+
+    def _check_labels(self, result, files: list[str]) -> None:
+        packed = result.get('data_samples') if isinstance(result, dict) else None
+        if not self.classes or packed is None or 'gt_sem_seg' not in packed:
+            return
+        labels = packed.gt_sem_seg.data
+        labels = labels[labels != self.ignore_index]
+        if labels.numel() and labels.max() >= self.classes:
+            raise SetupError(
+                f'{files[-1]} has label {labels.max()}, but the data set has {self.classes} '
+                f'classes, 0 to {self.classes - 1}, and {self.ignore_index} for ignored pixels'
+            )
+
+
+def _leaves(dataset) -> Iterator[BaseDataset]:
+    """The data sets inside of any wrappers."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for item in inner:
+        if item is not None:
+            yield from _leaves(item)
+    if inner == [None] and isinstance(dataset, BaseDataset):
+        yield dataset
+
+
+def _check_files(dataset: BaseDataset) -> None:
+    """Raise unless a data set has samples and each of its local files exists."""
+    if len(dataset) == 0:
+        raise SetupError(
+            f'{type(dataset).__name__} found no samples in {dataset.data_root or ""} '
+            f'{dict(dataset.data_prefix)}; check data_root, data_prefix and the file name suffixes'
+        )
+    missing = []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        for key in ('img_path', 'seg_map_path'):
+            path = info.get(key)
+            if path and '://' not in path and not os.path.isfile(path):
+                missing.append(path)
+    if missing:
+        raise SetupError(
+            f'{len(missing)} files of the data set are missing, the first ones being\n  '
+            + '\n  '.join(missing[:5])
+        )

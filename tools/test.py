@@ -1,0 +1,138 @@
+"""Test a model of mmdetection or mmsegmentation, with any upsampler."""
+
+import argparse
+import os
+import sys
+import warnings
+
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+from mmengine.config import Config, DictAction
+
+from fade_mm import engine
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, or mmdet::PATH or mmseg::PATH')
+    parser.add_argument('checkpoint', help='checkpoint to test')
+    parser.add_argument('--work-dir', help='where the metrics go')
+    parser.add_argument(
+        '--out', help='keep the predictions: a .pkl file (detection) or a folder (segmentation)'
+    )
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override values of the config, e.g. test_dataloader.dataset.data_root=DIR',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    engine.use_safe_checkpoints()
+    engine.check_weights([args.checkpoint])
+    cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    task = Segmentation(cfg) if cfg.get('default_scope') == 'mmseg' else Detection(cfg)
+    if args.out:
+        task.keep_predictions(args.out)
+    if args.show_dir:
+        task.draw(args.show_dir)
+    if args.tta:
+        task.augment()
+    engine.add_hook(cfg, type='fade_mm.CheckpointFitHook')
+    engine.CheckedRunner.from_cfg(cfg).test()
+
+
+class Task:
+    """What the two libraries' configs do differently when testing."""
+
+    def __init__(self, cfg: Config) -> None:
+        self.cfg = cfg
+        evaluator = cfg.test_evaluator
+        cfg.test_evaluator = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+
+    def draw(self, folder: str) -> None:
+        """Write pictures of the predictions."""
+        hook = self.cfg.default_hooks.get('visualization')
+        if hook is None:
+            raise engine.SetupError('--show-dir needs default_hooks.visualization in the config')
+        hook.draw = True
+
+    def augment(self) -> None:
+        """Merge the predictions of augmented images."""
+        dataset = self.cfg.test_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset.dataset
+        dataset.pipeline = self.cfg.tta_pipeline
+        self.cfg.model = dict(self.cfg.tta_model, module=self.cfg.model)
+
+
+class Segmentation(Task):
+    """mmsegmentation."""
+
+    def keep_predictions(self, folder: str) -> None:
+        """Write label maps as PNG files."""
+        if os.path.isfile(folder) or os.path.splitext(folder)[1]:
+            raise engine.SetupError(f'--out takes a folder for segmentation, got {folder}')
+        writers = [x for x in self.cfg.test_evaluator if x.type == 'IoUMetric']
+        if not writers:
+            raise engine.SetupError('--out needs an IoUMetric in test_evaluator')
+        writers[0].output_dir = folder
+
+    def draw(self, folder: str) -> None:
+        super().draw(folder)
+        self.cfg.visualizer.save_dir = folder
+
+    def augment(self) -> None:
+        if 'tta_pipeline' not in self.cfg or 'tta_model' not in self.cfg:
+            raise engine.SetupError('--tta needs tta_model and tta_pipeline in the config')
+        super().augment()
+
+
+class Detection(Task):
+    """mmdetection."""
+
+    def keep_predictions(self, path: str) -> None:
+        """Write predictions and labels into one pickle file."""
+        if not path.endswith(('.pkl', '.pickle')):
+            raise engine.SetupError(f'--out takes a .pkl file for detection, got {path}')
+        self.cfg.test_evaluator.append(dict(type='DumpDetResults', out_file_path=path))
+
+    def draw(self, folder: str) -> None:
+        super().draw(folder)
+        self.cfg.default_hooks.visualization.test_out_dir = os.path.abspath(folder)
+
+    def augment(self) -> None:
+        if 'mask_head' in self.cfg.model.get('roi_head', {}) or 'mask_head' in self.cfg.model:
+            raise engine.SetupError(
+                '--tta merges boxes only, and this model predicts masks; leave it out'
+            )
+        nms = dict(type='nms', iou_threshold=0.5)
+        self.cfg.setdefault(
+            'tta_model', dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100))
+        )
+        if 'tta_pipeline' not in self.cfg:
+            flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+            keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+            pack = dict(type='PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction'))
+            self.cfg.tta_pipeline = [
+                *self.cfg.test_dataloader.dataset.pipeline[:-1],
+                dict(type='TestTimeAug', transforms=[flips, [pack]]),
+            ]
+        super().augment()
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except engine.SetupError as error:
+        sys.exit(f'error: {error}')

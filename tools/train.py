@@ -1,0 +1,101 @@
+"""Train a model of mmdetection or mmsegmentation, with any upsampler."""
+
+import argparse
+import os
+import sys
+import warnings
+
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.runner import CheckpointLoader, find_latest_checkpoint
+
+from fade_mm import engine
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file, or mmdet::PATH or mmseg::PATH')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path, from the latest in the work dir',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (GPU)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override values of the config, e.g. model.neck.upsample_cfg.type=fade',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def enable_amp(cfg: Config) -> None:
+    """Train with mixed precision."""
+    if not torch.cuda.is_available():
+        raise engine.SetupError('--amp needs a GPU, and none is available; leave it out')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.loss_scale = 'dynamic'
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the batch size."""
+    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+        raise engine.SetupError(
+            '--auto-scale-lr needs the batch size that the learning rate is meant for; '
+            'set --cfg-options auto_scale_lr.base_batch_size=N'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def resume(cfg: Config, checkpoint: str) -> None:
+    """Go on from a checkpoint, with the seed that its run had."""
+    cfg.resume = True
+    cfg.load_from = None if checkpoint == 'auto' else checkpoint
+    path = cfg.load_from or find_latest_checkpoint(cfg.work_dir)
+    if path is None:
+        print(f'No checkpoint in {cfg.work_dir} to resume from: training from the beginning.')
+        return
+    engine.check_weights([path])
+    seed = CheckpointLoader.load_checkpoint(path, 'cpu')['meta'].get('seed')
+    cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    engine.use_safe_checkpoints()
+    cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.resume:
+        resume(cfg, args.resume)
+    engine.check_weights([cfg.get('load_from'), *engine.pretrained_weights(cfg)])
+    engine.add_hook(cfg, type='fade_mm.RandomStateHook')
+    engine.add_hook(
+        cfg,
+        type='fade_mm.CheckpointFitHook',
+        may_lack_upsamplers=not cfg.get('resume'),
+        may_lack=cfg.get('load_from_may_lack', []),
+    )
+    engine.CheckedRunner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except engine.SetupError as error:
+        sys.exit(f'error: {error}')
