@@ -75,3 +75,8 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type='IoUMetric', iou_metrics=['mIoU']),
+    dict(type='fade_mm.BoundaryIoUMetric'),
+]
+test_evaluator = val_evaluator

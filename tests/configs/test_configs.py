@@ -1,0 +1,154 @@
+"""Every config builds, trains one step and predicts, on tiny input and without weights."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData, PixelData
+
+from fade_mm.engine import load_config
+from fade_mm.upsamplers import CARAFE, FADE, FADELite, Unguided
+
+ROOT = Path(__file__).parents[2] / 'configs'
+CONFIGS = sorted(
+    str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name != '_base_'
+)
+TAGS = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
+
+
+def build(name):
+    """The model of a config without pretrained weights, and the config."""
+    cfg = load_config(str(ROOT / name))
+    cfg.model.backbone.init_cfg = None
+    if cfg.default_scope == 'mmseg':
+        cfg.model.data_preprocessor.size = (64, 96)
+    if 'roi_head' in cfg.model:  # as few regions as will do
+        cfg.model.train_cfg.rcnn.sampler.num = 16
+        cfg.model.train_cfg.rpn_proposal.max_per_img = 32
+        cfg.model.test_cfg.rpn.max_per_img = 32
+        cfg.model.test_cfg.rcnn.max_per_img = 4
+    scope = DefaultScope.get_instance(name, scope_name=cfg.default_scope)
+    with DefaultScope.overwrite_default_scope(scope.scope_name):
+        model = MODELS.build(cfg.model)
+    return model, cfg
+
+
+def segmentation_batch(classes):
+    from mmseg.structures import SegDataSample
+
+    samples = []
+    for _ in range(2):
+        labels = torch.randint(0, classes, (1, 64, 96))
+        meta = dict(img_shape=(64, 96), ori_shape=(64, 96))
+        samples.append(SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo=meta))
+    return samples
+
+
+def detection_batch(classes):
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+
+    samples = []
+    for _ in range(2):
+        masks = np.zeros((2, 64, 96), np.uint8)
+        masks[0, 8:40, 8:56] = masks[1, 20:60, 30:90] = 1
+        truth = InstanceData(
+            bboxes=torch.tensor([[8.0, 8, 56, 40], [30, 20, 90, 60]]),
+            labels=torch.tensor([0, classes - 1]),
+            masks=BitmapMasks(masks, 64, 96),
+        )
+        meta = dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1.0, 1.0), img_id=0)
+        samples.append(DetDataSample(gt_instances=truth, metainfo=meta))
+    return samples
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_trains_a_step_and_predicts(name):
+    torch.manual_seed(0)
+    model, cfg = build(name)
+    batch = segmentation_batch if cfg.default_scope == 'mmseg' else detection_batch
+    if cfg.default_scope == 'mmseg':
+        classes = model.decode_head.num_classes
+    else:
+        classes = getattr(model, 'roi_head', model).bbox_head.num_classes
+    images = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8) for _ in range(2)]
+    ups = [m for m in model.modules() if getattr(m, 'is_upsampler', False)]
+
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = [p.detach().clone() for p in model.parameters()]
+    model.train()
+    losses = model.train_step(dict(inputs=images, data_samples=batch(classes)), optim_wrapper)
+    assert torch.isfinite(losses['loss'])
+    changed = [
+        not torch.equal(a, b)
+        for a, b in zip(before, model.parameters(), strict=True)
+        if b.requires_grad
+    ]
+    assert sum(changed) > 0.5 * len(changed)
+
+    model.eval()
+    results = model.test_step(dict(inputs=images, data_samples=batch(classes)))
+    assert len(results) == 2
+    assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else 'pred_instances') in results[0]
+
+    tag = next((tag for tag in TAGS if f'_{tag}_' in name), None)
+    if tag:
+        layers = [up.layer if isinstance(up, Unguided) else up for up in ups]
+        assert {type(layer) for layer in layers} == {TAGS[tag]}
+        assert len(layers) == (6 if 'segformer' in name else 2 if 'retinanet' in name else 3)
+    else:
+        assert not ups
+
+
+@pytest.mark.parametrize('tag', sorted(TAGS))
+def test_every_host_has_a_config(tag):
+    expected = {
+        f'segformer/segformer_mit-b0_{tag}_8xb2-160k_ade20k-512x512.py',
+        f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py',
+        f'upernet/upernet_r50_{tag}_4xb4-160k_ade20k-512x512.py',
+        f'sem_fpn/fpn_r50_{tag}_4xb4-160k_ade20k-512x512.py',
+        f'retinanet/retinanet_r50_fpn_{tag}_1x_coco.py',
+        *(f'faster_rcnn/faster-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
+        *(f'mask_rcnn/mask-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
+    }
+    assert expected <= set(CONFIGS)
+
+
+def test_the_authors_recipe():
+    """PAPER: batch 16, lr 6e-5, x10 on the head, warm-up times decay, no decay of norms."""
+    from mmengine.optim import LinearLR, PolyLR
+
+    model, cfg = build('segformer/segformer_mit-b1_fade_1xb16-160k_ade20k-512x512.py')
+    assert cfg.train_dataloader.batch_size == 16
+    assert cfg.model.decode_head.plain_projections
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    names = {id(p): name for name, p in model.named_parameters()}
+    for group in optimizer.param_groups:
+        name = names[id(group['params'][0])]
+        assert group['lr'] == pytest.approx(6e-4 if 'head' in name else 6e-5)
+        is_norm = 'norm' in name or re.match(r'backbone\.layers\.\d\.2\.', name)
+        assert group['weight_decay'] == (0 if is_norm else 0.01), name
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    plain = torch.optim.SGD([parameter], lr=1.0)
+    warm_up, decay = (
+        cls(plain, **{k: v for k, v in scheduler.items() if k != 'type'})
+        for cls, scheduler in zip((LinearLR, PolyLR), cfg.param_scheduler, strict=True)
+    )
+    for step in range(1, 3001):
+        plain.step()
+        warm_up.step()
+        decay.step()
+        if step in (100, 1000, 1499, 3000):
+            ramp = 1 if step >= 1500 else 1e-6 + (1 - 1e-6) * step / 1499
+            assert plain.param_groups[0]['lr'] == pytest.approx(
+                ramp * (1 - step / 160000), rel=1e-3
+            )
+    resizes = [t for t in cfg.test_dataloader.dataset.pipeline if t.type.startswith('Resize')]
+    assert [t.type for t in resizes] == ['Resize', 'ResizeToMultiple']
+    assert resizes[1].size_divisor == 32

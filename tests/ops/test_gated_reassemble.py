@@ -1,0 +1,250 @@
+"""`fade_mm.ops` against the definition, forward and backward."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fade_mm.ops import gated_reassemble, reassemble
+from tests import definition
+
+NAMES = ('de', 'logits', 'logits_de', 'gate', 'en')
+# (h, w, H, W, scale_factor): even, rounded up, rounded down, both, 1x1, one row, same size, x3, x4
+SIZES = [
+    (8, 12, 4, 6, 2),
+    (7, 9, 4, 5, 2),
+    (7, 9, 3, 4, 2),
+    (9, 6, 4, 3, 2),
+    (1, 1, 1, 1, 2),
+    (1, 8, 1, 4, 2),
+    (5, 6, 5, 6, 2),
+    (11, 7, 4, 2, 3),
+    (11, 6, 2, 2, 4),
+    (6, 5, 6, 5, 1),
+]
+
+
+def make(h, w, H, W, n=2, c=3, k=5, dtype=torch.float64, parts=NAMES, seed=0):
+    """Random arguments by name, with gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {
+        'de': (n, c, H, W),
+        'logits': (n, k * k, h, w),
+        'logits_de': (n, k * k, H, W),
+        'gate': (n, 1, H, W),
+        'en': (n, c, h, w),
+    }
+    return {
+        name: torch.randn(shapes[name], generator=generator, dtype=dtype).requires_grad_()
+        for name in parts
+    }
+
+
+@st.composite
+def sizes(draw):
+    scale_factor = draw(st.integers(1, 4))
+    axes = []
+    for _ in range(2):
+        size = draw(st.integers(scale_factor, 13))
+        axes.append((size, draw(st.sampled_from([size // scale_factor, -(-size // scale_factor)]))))
+    (h, H), (w, W) = axes
+    return h, w, H, W, scale_factor
+
+
+def assert_gradients_match(ours, theirs, arguments):
+    grad = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=ours.dtype)
+    for name, a, b in zip(
+        arguments,
+        torch.autograd.grad(ours, list(arguments.values()), grad),
+        torch.autograd.grad(theirs, list(arguments.values()), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, msg=lambda text, name=name: f'{name}: {text}')
+
+
+@given(
+    sizes(),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.sampled_from([1, 3, 5, 7]),
+    st.sampled_from([NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:]), NAMES]),
+)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_shape_matches_definition(size, n, c, k, parts):
+    *size, scale_factor = size
+    arguments = make(*size, n=n, c=c, k=k, parts=parts)
+    ours = gated_reassemble(**arguments, scale_factor=scale_factor)
+    theirs = definition.gated_reassemble(**arguments, scale_factor=scale_factor)
+    torch.testing.assert_close(ours, theirs)
+    assert_gradients_match(ours, theirs, arguments)
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_reassemble_matches_definition(size):
+    *size, scale_factor = size
+    arguments = make(*size, parts=('de', 'logits'))
+    ours = reassemble(*arguments.values(), scale_factor)
+    theirs = definition.reassemble(*arguments.values(), scale_factor)
+    torch.testing.assert_close(ours, theirs)
+    assert_gradients_match(ours, theirs, arguments)
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_gradcheck(size):
+    *size, scale_factor = size
+    arguments = make(*size, n=1, c=2, k=3)
+
+    def function(de, logits, logits_de, gate, en):
+        rest = dict(logits_de=logits_de, gate=gate, en=en)
+        return gated_reassemble(de, logits, **rest, scale_factor=scale_factor)
+
+    assert torch.autograd.gradcheck(function, tuple(arguments.values()))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_dtypes_accumulate_in_float32(dtype):
+    arguments = make(7, 9, 4, 5, c=8, dtype=dtype)
+    exact = {name: x.detach().double().requires_grad_() for name, x in arguments.items()}
+    ours, theirs = gated_reassemble(**arguments), definition.gated_reassemble(**exact)
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours, theirs.to(dtype))
+    grads = torch.autograd.grad(ours.sum(), list(arguments.values()))
+    exact_grads = torch.autograd.grad(theirs.sum(), list(exact.values()))
+    for name, a, b in zip(arguments, grads, exact_grads, strict=True):
+        assert a.dtype == dtype
+        torch.testing.assert_close(a, b.to(dtype), msg=name)
+
+
+def test_output_has_the_dtype_of_de_beside_half_logits():
+    arguments = make(8, 8, 4, 4, dtype=torch.float32)
+    for name in ('logits', 'logits_de', 'gate'):
+        arguments[name] = arguments[name].detach().bfloat16().requires_grad_()
+    out = gated_reassemble(**arguments)
+    assert out.dtype == torch.float32
+    grads = torch.autograd.grad(out.sum(), list(arguments.values()))
+    assert [g.dtype for g in grads] == [x.dtype for x in arguments.values()]
+
+
+@pytest.mark.parametrize('size', [(8, 12, 4, 6), (7, 9, 3, 5)], ids=str)
+def test_channels_last_gives_the_same_and_stays_channels_last(size):
+    arguments = make(*size)
+    last = {
+        name: x.detach().to(memory_format=torch.channels_last).requires_grad_()
+        for name, x in arguments.items()
+    }
+    ours, theirs = gated_reassemble(**last), definition.gated_reassemble(**arguments)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, theirs)
+    grad = torch.ones_like(ours)
+    for a, b in zip(
+        torch.autograd.grad(ours, list(last.values()), grad),
+        torch.autograd.grad(theirs, list(arguments.values()), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_non_contiguous_inputs():
+    arguments = make(8, 12, 4, 6)
+    strided = {name: x.mT.contiguous().mT for name, x in arguments.items()}
+    torch.testing.assert_close(
+        gated_reassemble(**strided), definition.gated_reassemble(**arguments)
+    )
+
+
+def test_empty_batch():
+    arguments = make(8, 8, 4, 4, n=0)
+    out = gated_reassemble(**arguments)
+    out.sum().backward()
+    assert out.shape == (0, 3, 8, 8)
+
+
+def test_a_delta_kernel_is_nearest_upsampling():
+    de = torch.randn(1, 4, 5, 6)
+    kernels = torch.zeros(1, 25, 10, 12)
+    kernels[:, 12] = 1
+    expected = torch.nn.functional.interpolate(de, scale_factor=2, mode='nearest')
+    assert torch.equal(reassemble(de, kernels), expected)
+
+
+def test_an_open_gate_passes_the_encoder_feature():
+    arguments = make(8, 8, 4, 4, dtype=torch.float32)
+    arguments['gate'] = torch.full_like(arguments['gate'], 100.0)
+    assert torch.equal(gated_reassemble(**arguments), arguments['en'])
+
+
+@pytest.mark.parametrize('parts', [NAMES, NAMES[:2]], ids=len)
+def test_operator_obeys_torch_library(parts):
+    arguments = make(7, 9, 4, 5, dtype=torch.float32, parts=parts)
+    full = [arguments.get(name) for name in NAMES]
+    torch.library.opcheck(torch.ops.fade_mm.gated_reassemble.default, (*full, 2, True))
+
+
+def test_compiles_in_one_graph_with_dynamic_sizes():
+    compiled = torch.compile(gated_reassemble, fullgraph=True, dynamic=True, backend='aot_eager')
+    for size in [(8, 12, 4, 6), (7, 9, 4, 5), (16, 10, 8, 5)]:
+        arguments = make(*size)
+        ours, theirs = compiled(**arguments), definition.gated_reassemble(**arguments)
+        torch.testing.assert_close(ours, theirs)
+        assert_gradients_match(ours, theirs, arguments)
+
+
+class _LargestTensor(TorchDispatchMode):
+    """Remembers the number of elements of the largest tensor that anything made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(x, torch.Tensor):
+                self.largest = max(self.largest, x.untyped_storage().nbytes() // x.element_size())
+        return out
+
+
+def test_nothing_larger_than_the_output_is_made():
+    arguments = make(32, 32, 16, 16, n=1, c=64, dtype=torch.float32)
+    with _LargestTensor() as mode:
+        gated_reassemble(**arguments).sum().backward()
+    assert mode.largest <= arguments['en'].numel()
+
+
+GOOD = dict(h=8, w=8, H=4, W=4, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(de=torch.randn(2, 3, 5, 4)), r'scale_factor=2.*\(2, 25, 8, 8\).*\(2, 3, 5, 4\)'),
+        (dict(de=torch.randn(3, 4, 4)), r'de must have shape \(N, C, H, W\)'),
+        (dict(de=torch.randn(1, 3, 4, 4)), 'same batch size'),
+        (dict(de=torch.randn(2, 0, 4, 4)), 'empty'),
+        (dict(logits=torch.randn(2, 24, 8, 8)), r'logits must have K\*K channels'),
+        (dict(logits=torch.randn(2, 16, 8, 8)), r'logits must have K\*K channels'),
+        (dict(logits_de=torch.randn(2, 25, 8, 8)), 'logits_de must have shape'),
+        (dict(gate=torch.randn(2, 3, 4, 4)), r'gate must have shape \(2, 1, 4, 4\)'),
+        (dict(en=torch.randn(2, 4, 8, 8)), r'en must have shape \(2, 3, 8, 8\)'),
+        (dict(en=None), 'gate without en'),
+        (dict(gate=None), 'en without gate'),
+        (dict(scale_factor=0), 'scale_factor must be at least 1'),
+        (dict(en=torch.randn(2, 3, 8, 8, device='meta')), 'same device'),
+        (dict(logits=torch.randn(2, 25, 8, 8, device='meta')), 'same device'),
+    ],
+)
+def test_wrong_values_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        gated_reassemble(**(make(**GOOD) | change))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(de=torch.ones(2, 3, 4, 4, dtype=torch.int64)), 'de must have a floating-point dtype'),
+        (dict(logits='kernels'), 'logits must be a tensor, got str'),
+        (dict(scale_factor=2.0), 'scale_factor must be an int'),
+    ],
+)
+def test_wrong_types_are_refused(change, message):
+    with pytest.raises(TypeError, match=message):
+        gated_reassemble(**(make(**GOOD) | change))
