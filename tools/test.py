@@ -90,6 +90,7 @@ class Segmentation(Task):
 
     def draw(self, folder: str) -> None:
         super().draw(folder)
+        self.cfg.default_hooks.visualization.interval = 1
         self.cfg.visualizer.save_dir = folder
 
     def augment(self) -> None:

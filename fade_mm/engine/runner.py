@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mmengine.dataset import BaseDataset
+from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -22,17 +24,27 @@ class CheckedRunner(Runner):
             SetupError: a folder, an annotation file, an image or a label is missing.
         """
         try:
-            loader = Runner.build_dataloader(dataloader, *args, **kwargs)
-        except FileNotFoundError as error:
-            raise SetupError(
-                f'the data set is not there: {error}\nPut it there, or give its place with '
-                '--cfg-options train_dataloader.dataset.data_root=DIR '
-                'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR'
-            ) from error
+            with _names_missing_files():
+                loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        except ValueError as error:
+            if 'need at least one array' not in str(error):  # what mmengine makes of no samples
+                raise
+            keys = ('type', 'data_root', 'data_prefix', 'ann_file', 'img_suffix')
+            config = {key: dataloader['dataset'].get(key) for key in keys}
+            raise SetupError(f'the data set has no samples: {config}') from error
         for dataset in _leaves(loader.dataset):
             _check_files(dataset)
             dataset.pipeline = _NamingPipeline(dataset.pipeline, dataset)
         return loader
+
+    def build_evaluator(self, evaluator) -> Evaluator:
+        """Build an evaluator whose files exist.
+
+        Raises:
+            SetupError: its annotation file is missing.
+        """
+        with _names_missing_files():
+            return super().build_evaluator(evaluator)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call the hooks; the first time in a run, check the classes."""
@@ -41,6 +53,19 @@ class CheckedRunner(Runner):
                 if loop is not None and not isinstance(loop, dict):
                     check_classes(self.model, loop.dataloader.dataset)
         super().call_hook(fn_name, **kwargs)
+
+
+@contextmanager
+def _names_missing_files() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise SetupError(
+            f'the data set is not there: {error}\nPut it there, or say where it is with '
+            '--cfg-options train_dataloader.dataset.data_root=DIR '
+            'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR '
+            '(for detection also val_evaluator.ann_file=FILE test_evaluator.ann_file=FILE)'
+        ) from error
 
 
 def check_classes(model: nn.Module, dataset) -> None:
@@ -116,12 +141,7 @@ def _leaves(dataset) -> Iterator[BaseDataset]:
 
 
 def _check_files(dataset: BaseDataset) -> None:
-    """Raise unless a data set has samples and each of its local files exists."""
-    if len(dataset) == 0:
-        raise SetupError(
-            f'{type(dataset).__name__} found no samples in {dataset.data_root or ""} '
-            f'{dict(dataset.data_prefix)}; check data_root, data_prefix and the file name suffixes'
-        )
+    """Raise unless each local file of a data set exists."""
     missing = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)

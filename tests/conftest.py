@@ -1,0 +1,59 @@
+"""Small generated data sets and configs for the tests that train."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def segmentation_root(tmp_path):
+    """Six training and three validation images of 64x48 in three classes, in CamVid's layout."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / 'camvid'
+    for split, count in (('training', 6), ('validation', 3)):
+        for kind in ('images', 'annotations'):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(count):
+            labels = np.zeros((48, 64), np.uint8)
+            x, y = rng.integers(4, 30, 2)
+            labels[y : y + 14, x : x + 20] = 1
+            cv2.circle(labels, (int(x) + 20, 20), 8, 2, -1)
+            image = (labels[..., None] * 80 + rng.integers(0, 60, (48, 64, 3))).astype(np.uint8)
+            cv2.imwrite(str(root / f'images/{split}/{index}.jpg'), image)
+            cv2.imwrite(str(root / f'annotations/{split}/{index}.png'), labels)
+    return root
+
+
+@pytest.fixture
+def detection_root(tmp_path):
+    """Four training and two validation images of 64x48 with two boxes each, in BCCD's layout."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / 'bccd'
+    (root / 'images').mkdir(parents=True)
+    for split, count in (('train', 4), ('val', 2)):
+        images, annotations = [], []
+        for index in range(count):
+            name = f'{split}{index}.jpg'
+            picture = rng.integers(0, 60, (48, 64, 3)).astype(np.uint8)
+            for box, category in (((4, 6, 20, 20), 1), ((34, 12, 24, 30), 2)):
+                x, y, w, h = box
+                picture[y : y + h, x : x + w] += np.uint8(80 * category)
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=index,
+                        category_id=category,
+                        bbox=box,
+                        area=w * h,
+                        iscrowd=0,
+                        segmentation=[],
+                    )
+                )
+            cv2.imwrite(str(root / 'images' / name), picture)
+            images.append(dict(id=index, file_name=name, width=64, height=48))
+        categories = [dict(id=i, name=n) for i, n in enumerate(('RBC', 'WBC', 'Platelets'), 1)]
+        content = dict(images=images, annotations=annotations, categories=categories)
+        (root / f'{split}.json').write_text(json.dumps(content))
+    return root

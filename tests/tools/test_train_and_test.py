@@ -1,0 +1,130 @@
+"""`tools/train.py` and `tools/test.py`, for both libraries, on generated data."""
+
+import json
+import pickle
+
+import cv2
+import pytest
+import torch
+
+from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
+
+
+def scores(work_dir):
+    """The last scalars that mmengine wrote below a work dir."""
+    latest = max(work_dir.glob('*/vis_data/scalars.json'), key=lambda p: p.stat().st_mtime)
+    return json.loads(latest.read_text().splitlines()[-1])
+
+
+@pytest.mark.parametrize('upsampler', ['bilinear', 'fade'])
+def test_segmentation(upsampler, segmentation_root, tmp_path):
+    cfg, work = config(CAMVID, upsampler), tmp_path / 'work'
+    options = list(camvid_options(segmentation_root))
+    run('train', cfg, '--work-dir', work, '--cfg-options', *options)
+    trained = scores(work)
+    assert {'mIoU', 'mBIoU'} <= set(trained)
+    checkpoint = work / 'iter_4.pth'
+    run(
+        'test', cfg, checkpoint, '--work-dir', tmp_path / 'test', '--out', tmp_path / 'out',
+        '--show-dir', tmp_path / 'show', '--cfg-options', *options,
+    )  # fmt: skip
+    tested = json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
+    for name in ('mIoU', 'mBIoU'):
+        assert tested[name] == pytest.approx(trained[name])
+    labels = cv2.imread(str(tmp_path / 'out/0.png'), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (48, 64)
+    assert labels.max() < 3
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 3
+
+
+@pytest.mark.parametrize('upsampler', ['nearest', 'fade'])
+def test_detection(upsampler, detection_root, tmp_path):
+    cfg, work = config(BCCD, upsampler), tmp_path / 'work'
+    options = list(bccd_options(detection_root))
+    run('train', cfg, '--work-dir', work, '--cfg-options', *options)
+    assert 'coco/bbox_mAP' in scores(work)
+    out = tmp_path / 'out.pkl'
+    run(
+        'test', cfg, work / 'epoch_1.pth', '--work-dir', tmp_path / 'test', '--out', out,
+        '--show-dir', tmp_path / 'show', '--tta', '--cfg-options', *options,
+    )  # fmt: skip
+    assert len(pickle.loads(out.read_bytes())) == 2
+    assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 2
+
+
+def test_a_stock_config_takes_fade_from_the_command_line(detection_root, tmp_path):
+    options = bccd_options(
+        detection_root,
+        **{
+            'model.neck.type': 'fade_mm.FPN',
+            'model.neck.upsample_cfg.type': 'fade',
+            'model.backbone.init_cfg': 'None',
+            'model.backbone.depth': 18,
+            'model.neck.in_channels': '[64,128,256,512]',
+        },
+    )
+    stock = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+    classes = [
+        f"{loader}_dataloader.dataset.metainfo.classes=['RBC','WBC','Platelets']"
+        for loader in ('train', 'val', 'test')
+    ]
+    run(
+        'train', stock, '--work-dir', tmp_path, '--cfg-options', *options, *classes,
+        'model.roi_head.bbox_head.num_classes=3', 'val_dataloader.dataset.data_prefix.img=images/',
+        'train_dataloader.dataset.data_prefix.img=images/',
+        'train_dataloader.dataset.ann_file=train.json',
+        'val_dataloader.dataset.ann_file=val.json',
+    )  # fmt: skip
+    weights = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['state_dict']
+    assert 'neck.upsamplers.0.ker_generator.compressor_en.weight' in weights
+
+
+def test_segmentation_tta(segmentation_root, tmp_path):
+    cfg = config(CAMVID, 'fade')
+    options = list(camvid_options(segmentation_root, iterations=2))
+    run('train', cfg, '--work-dir', tmp_path, '--cfg-options', *options)
+    with pytest.raises(SystemExit, match='--tta needs tta_model and tta_pipeline'):
+        run('test', cfg, tmp_path / 'iter_2.pth', '--tta', '--cfg-options', *options)
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'message'),
+    [
+        ('train', ['nowhere.py'], 'there is no config nowhere.py'),
+        ('train', [config(CAMVID, 'fade'), '--amp'], '--amp needs a GPU'),
+        ('train', [config(CAMVID, 'fade'), '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=N'),
+        ('train', [config(CAMVID, 'fade'), '--resume', 'x.pth'], 'x.pth .*no such file'),
+        ('test', [config(CAMVID, 'fade'), 'x.pth'], 'x.pth .*no such file'),
+    ],
+)
+def test_wrong_arguments_end_with_one_line(tool, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        run(tool, *arguments)
+
+
+@pytest.fixture
+def any_file(tmp_path):
+    path = tmp_path / 'any.pth'
+    path.touch()
+    return path
+
+
+def test_out_and_masks_are_checked_before_anything_is_built(any_file):
+    with pytest.raises(SystemExit, match='--out takes a folder for segmentation'):
+        run('test', config(CAMVID, 'fade'), any_file, '--out', 'a.pkl')
+    with pytest.raises(SystemExit, match=r'--out takes a \.pkl file for detection'):
+        run('test', config(BCCD, 'fade'), any_file, '--out', 'folder')
+    with pytest.raises(SystemExit, match='--tta merges boxes only'):
+        run(
+            'test',
+            config('configs/mask_rcnn/mask-rcnn_r50_fpn_{}_1x_coco.py', 'fade'),
+            any_file,
+            '--tta',
+        )
+
+
+def test_torchvision_weights_say_what_to_install():
+    coco = config('configs/faster_rcnn/faster-rcnn_r50_fpn_{}_1x_coco.py', 'fade')
+    message = r'torchvision://resnet50 .*pip install torchvision.*init_cfg=None'
+    with pytest.raises(SystemExit, match=message):
+        run('train', coco)
