@@ -45,12 +45,9 @@ def test_iterations(segmentation_root, tmp_path, seed, val_interval):
             iterations=6,
             **{'train_cfg.val_interval': val_interval, 'randomness.seed': seed},
         ),
-        'train_dataloader.dataset.pipeline.2.ratio_range=(1.0,1.0)',
-        'train_dataloader.dataset.pipeline.3.crop_size=(48,64)',  # the whole image
+        'train_dataloader.dataset.pipeline.2.crop_size=(48,64)',  # the whole image
+        'train_dataloader.dataset.pipeline.3.prob=0.0',
         'model.data_preprocessor.size=(48,64)',
-        'train_dataloader.dataset.pipeline.4.prob=0.0',
-        'train_dataloader.dataset.pipeline.5.type=Resize',  # in place of photometric distortion
-        'train_dataloader.dataset.pipeline.5.scale=(64,48)',
     ]
     train(cfg, tmp_path / 'whole', options)
     parts = tmp_path / 'parts'

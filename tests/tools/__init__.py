@@ -54,8 +54,7 @@ def camvid_options(root, iterations=4, **options):
         'default_hooks.checkpoint.interval': 2,
         'default_hooks.checkpoint.max_keep_ckpts': 9,
         'model.data_preprocessor.size': '(32,32)',
-        'train_dataloader.dataset.pipeline.3.crop_size': '(32,32)',
-        'train_dataloader.dataset.pipeline.2.scale': '(64,48)',
+        'train_dataloader.dataset.pipeline.2.crop_size': '(32,32)',
         'model.decode_head.num_classes': 3,
         'model.decode_head.channels': 16,
     }
