@@ -1,3 +1,4 @@
+# make demo   set up .venv, train with and without FADE on generated pictures, draw the difference
 # make test   set up .venv and run the whole suite
 # make setup  set up .venv alone
 #
@@ -9,7 +10,7 @@ TORCH ?= -r requirements/torch.txt
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip
 
-.PHONY: setup test lint clean
+.PHONY: setup demo test lint clean
 setup: $(VENV)/.ready
 
 # Each step leaves a mark, so that an interrupted set-up goes on where it stopped.
@@ -33,6 +34,9 @@ $(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt)
 	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg tests,-r requirements/$(name).txt)
 	$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	touch $@
+
+demo: setup
+	$(VENV)/bin/python tools/demo.py
 
 test: setup
 	$(VENV)/bin/python -m pytest

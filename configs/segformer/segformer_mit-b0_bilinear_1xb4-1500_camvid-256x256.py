@@ -3,7 +3,7 @@ _base_ = [
     'mmseg::_base_/models/segformer_mit-b0.py',
     'mmseg::_base_/default_runtime.py',
     '../_base_/datasets/camvid_256x256.py',
-    '../_base_/schedules/camvid_1500.py',
+    '../_base_/schedules/scratch_1500.py',
 ]
 model = dict(
     data_preprocessor=dict(size=(256, 256)),

@@ -1,4 +1,4 @@
-# 1,500 iterations of AdamW on one process.
+# From scratch on one process: 1,500 iterations of AdamW.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.999), weight_decay=0.01),
