@@ -23,6 +23,15 @@ setup(
     license='Apache-2.0',
     packages=find_packages(include=['fade_mm', 'fade_mm.*']),
     python_requires='>=3.11,<3.13',
-    install_requires=['torch', 'mmengine', 'mmcv>=2.0.0,<2.2.0', 'numpy'],
+    install_requires=[
+        'torch',
+        'mmcv>=2.0.0,<2.2.0',
+        'mmengine>=0.10',
+        'matplotlib',
+        'numpy',
+        'opencv-python',
+        'prettytable',
+        'rich',
+    ],
     extras_require={name: requirements(name) for name in ('mmdet', 'mmseg', 'tests')},
 )

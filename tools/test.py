@@ -49,6 +49,7 @@ def main() -> None:
     if args.tta:
         task.augment()
     engine.add_hook(cfg, type='fade_mm.CheckpointFitHook')
+    engine.join_processes(args.launcher)
     engine.CheckedRunner.from_cfg(cfg).test()
 
 
@@ -94,7 +95,7 @@ class Segmentation(Task):
         self.cfg.visualizer.save_dir = folder
 
     def augment(self) -> None:
-        if 'tta_pipeline' not in self.cfg or 'tta_model' not in self.cfg:
+        if not self.cfg.get('tta_pipeline') or not self.cfg.get('tta_model'):
             raise engine.SetupError('--tta needs tta_model and tta_pipeline in the config')
         super().augment()
 

@@ -41,12 +41,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def enable_amp(cfg: Config) -> None:
-    """Train with mixed precision."""
-    if not torch.cuda.is_available():
-        raise engine.SetupError('--amp needs a GPU, and none is available; leave it out')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.loss_scale = 'dynamic'
+def check_amp(cfg: Config) -> None:
+    """Raise where mixed precision is asked for and cannot be had."""
+    if cfg.optim_wrapper.type == 'AmpOptimWrapper' and not torch.cuda.is_available():
+        raise engine.SetupError(
+            'mixed precision (--amp, or AmpOptimWrapper in the config) needs a GPU, and none is '
+            'available; leave it out, or set optim_wrapper.type=OptimWrapper'
+        )
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
@@ -68,21 +69,25 @@ def resume(cfg: Config, checkpoint: str) -> None:
         print(f'No checkpoint in {cfg.work_dir} to resume from: training from the beginning.')
         return
     engine.check_weights([path])
-    seed = CheckpointLoader.load_checkpoint(path, 'cpu')['meta'].get('seed')
-    cfg.randomness = {**cfg.get('randomness', {}), 'seed': seed}
+    meta = CheckpointLoader.load_checkpoint(path, 'cpu').get('meta', {})
+    if 'iter' not in meta:
+        raise engine.SetupError(f'{path} holds weights alone; start from it with load_from={path}')
+    cfg.randomness = {**cfg.get('randomness', {}), 'seed': meta.get('seed')}
 
 
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     engine.use_safe_checkpoints()
-    cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    options = dict(args.cfg_options or {})
     if args.amp:
-        enable_amp(cfg)
+        options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic'}
+    cfg = engine.load_config(args.config, options, args.work_dir, args.launcher)
+    check_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    if args.resume:
-        resume(cfg, args.resume)
+    if args.resume or cfg.get('resume'):
+        resume(cfg, args.resume or cfg.get('load_from') or 'auto')
     engine.check_weights([cfg.get('load_from'), *engine.pretrained_weights(cfg)])
     engine.add_hook(cfg, type='fade_mm.RandomStateHook')
     engine.add_hook(
@@ -91,6 +96,7 @@ def main() -> None:
         may_lack_upsamplers=not cfg.get('resume'),
         may_lack=cfg.get('load_from_may_lack', []),
     )
+    engine.join_processes(args.launcher)
     engine.CheckedRunner.from_cfg(cfg).train()
 
 

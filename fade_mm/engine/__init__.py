@@ -1,7 +1,13 @@
 """Running a config: checkpoints, checks before a run, exact resumption."""
 
 from .checkpoint import use_safe_checkpoints
-from .config import add_hook, check_weights, load_config, pretrained_weights
+from .config import (
+    add_hook,
+    check_weights,
+    join_processes,
+    load_config,
+    pretrained_weights,
+)
 from .errors import SetupError
 from .fit import CheckpointFitHook, load_checkpoint
 from .random_state import RandomStateHook
@@ -14,6 +20,7 @@ __all__ = [
     'SetupError',
     'add_hook',
     'check_weights',
+    'join_processes',
     'load_checkpoint',
     'load_config',
     'pretrained_weights',

@@ -12,17 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pickle import UnpicklingError
-from urllib.error import URLError
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
-from numpy._core import multiarray
 
 from .errors import SetupError, unavailable
-
-_STATISTICS = ('min', 'max', 'current', 'mean')
+from .unpickling import allowed_globals
 
 
 def use_safe_checkpoints() -> None:
@@ -33,13 +28,13 @@ def use_safe_checkpoints() -> None:
 
 
 def _guarded(load: Callable) -> Callable:
-    """A loader of mmengine's that executes nothing, and whose errors say what to do."""
+    """A loader of mmengine's that executes nothing, and whose errors say what is wrong."""
 
     @wraps(load)
-    def guarded(filename: str, *args, **kwargs):
+    def guarded(filename: str, *args, **kwargs) -> dict:
         try:
             with _data_only():
-                checkpoint = load(filename, *args, **kwargs)
+                return _without_programs(load(filename, *args, **kwargs), filename)
         except UnpicklingError as error:
             named = re.search(r'GLOBAL (\S+)|function (.+)', str(error))
             raise SetupError(
@@ -49,15 +44,39 @@ def _guarded(load: Callable) -> Callable:
             ) from error
         except ImportError as error:
             raise unavailable(filename, f'{error.name} is not installed') from error
-        except URLError as error:
+        except OSError as error:
             raise unavailable(filename, str(error)) from error
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
-            # Runner.resume would execute it as Python.
-            checkpoint['meta'].pop('config', None)
-        return checkpoint
+        except (EOFError, KeyError, RuntimeError, ValueError, TypeError) as error:
+            reason = f'it is no checkpoint that torch can read ({type(error).__name__}: {error})'
+            raise unavailable(filename, reason) from error
 
     guarded.is_guarded = True
     return guarded
+
+
+def _without_programs(checkpoint: object, filename: str) -> dict:
+    """The checkpoint without the configs in it, which mmengine would execute as Python.
+
+    Its outer dicts are copied item by item: the attributes of a dict come from the file too.
+    """
+    checkpoint = _plain(checkpoint, filename)
+    for path in (['meta'], ['message_hub', 'runtime_info']):
+        part = checkpoint
+        for key in path:
+            if key not in part:
+                break
+            part[key] = _plain(part[key], f'{key} of {filename}')
+            part = part[key]
+        else:
+            part.pop('config', None)
+            part.pop('cfg', None)
+    return checkpoint
+
+
+def _plain(mapping: object, name: str) -> dict:
+    if not isinstance(mapping, dict):
+        raise SetupError(f'{name} must be a dict, got {type(mapping).__name__}')
+    return {key: dict.__getitem__(mapping, key) for key in dict.keys(mapping)}
 
 
 @contextmanager
@@ -67,33 +86,8 @@ def _data_only() -> Iterator[None]:
     before = {name: os.environ.pop(name, None) for name in names}
     os.environ[names[0]] = '1'
     try:
-        with torch.serialization.safe_globals(_allowed()):
+        with torch.serialization.safe_globals(allowed_globals()):
             yield
     finally:
         del os.environ[names[0]]
         os.environ.update({name: value for name, value in before.items() if value is not None})
-
-
-def _allowed() -> list:
-    """What mmengine's checkpoints name beyond what torch admits: log buffers of numpy arrays."""
-    scalars = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
-    functions = [
-        (getattr(multiarray, name), f'numpy.{core}.multiarray.{name}')
-        for core in ('core', '_core')  # before and after numpy 2
-        for name in ('_reconstruct', 'scalar')
-    ]
-    return [
-        HistoryBuffer,
-        (_statistic, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code)) for code in scalars},
-        *functions,
-    ]
-
-
-def _statistic(owner: type, name: str) -> Callable:
-    """What `getattr` may do in a checkpoint: fetch a statistic of `HistoryBuffer`."""
-    if owner is not HistoryBuffer or name not in _STATISTICS:
-        raise UnpicklingError(f'function getattr({owner!r}, {name!r})')
-    return getattr(owner, name)

@@ -25,21 +25,25 @@ def load_config(
 
     Returns:
         The config; on a machine without a GPU, with plain batch norm instead of SyncBN, which
-        needs one, and with the gloo backend instead of nccl.
+        needs one, and with gloo instead of nccl between processes.
 
     Raises:
         SetupError: the config does not exist.
     """
-    if '::' in name:
-        cfg = get_config(name)
-    elif os.path.isfile(name):
-        cfg = Config.fromfile(name)
-    else:
-        raise SetupError(f'there is no config {name}')
+    try:
+        cfg = get_config(name) if '::' in name else Config.fromfile(name)
+    except FileNotFoundError as error:
+        raise SetupError(f'there is no config {name}: {error}') from error
     cfg.merge_from_dict(cfg_options or {})
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
     if not torch.cuda.is_available():
+        if launcher != 'none':
+            cfg.model_wrapper_cfg = dict(
+                type='MMDistributedDataParallel',
+                broadcast_buffers=False,
+                find_unused_parameters=cfg.get('find_unused_parameters', False),
+            )
         for node in _dicts(cfg._cfg_dict):
             if node.get('type') == 'SyncBN':
                 node['type'] = 'BN'
@@ -48,10 +52,17 @@ def load_config(
     return cfg
 
 
+def join_processes(launcher: str) -> None:
+    """Join the other processes of a ``torchrun`` without a GPU, which mmengine cannot do."""
+    if launcher == 'pytorch' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+
+
 def pretrained_weights(cfg: Config) -> set[str]:
-    """What the parts of a model are to be initialised from."""
-    parts = [node for node in _dicts(cfg.model) if node.get('type') == 'Pretrained']
-    return {part['checkpoint'] for part in parts}
+    """What a model and its parts are to be initialised from."""
+    nodes = list(_dicts(cfg.model))
+    named = {node.get('checkpoint') for node in nodes if node.get('type') == 'Pretrained'}
+    return {name for name in named | {node.get('pretrained') for node in nodes} if name}
 
 
 def check_weights(names: Iterable[str | None]) -> None:

@@ -11,7 +11,7 @@ class SetupError(Exception):
 def unavailable(weights: str, reason: str) -> SetupError:
     """The error for weights that cannot be had, with what to do instead."""
     return SetupError(
-        f'{weights} cannot be loaded: {reason}. Mend that, or give a local file '
-        '(--cfg-options model.backbone.init_cfg.checkpoint=FILE), or train from scratch '
-        '(--cfg-options model.backbone.init_cfg=None)'
+        f'{weights} cannot be loaded: {reason}. If these are weights to start from, '
+        '--cfg-options model.backbone.init_cfg.checkpoint=FILE takes them from a local file, and '
+        'model.backbone.init_cfg=None model.pretrained=None trains from scratch'
     )

@@ -1,6 +1,7 @@
 """Checking that a checkpoint fits the model, where mmengine only warns."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
@@ -50,21 +51,25 @@ def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = (
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
-    state_dict = {
-        re.sub(r'^module\.', '', key): value
-        for key, value in checkpoint.get('state_dict', checkpoint).items()
+    loaded = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(loaded, dict):
+        raise SetupError(f'state_dict must be a dict of tensors, got {type(loaded).__name__}')
+    state_dict = OrderedDict(
+        (re.sub(r'^module\.', '', key), value)
+        for key, value in loaded.items()
         if isinstance(value, Tensor)
-    }
+    )
+    state_dict._metadata = getattr(loaded, '_metadata', None)  # versions of the layers' formats
     misshapen = {}
     for key, own in model.state_dict().items():
         if key in state_dict and state_dict[key].shape != own.shape:
             shape = tuple(state_dict.pop(key).shape)
             misshapen[key] = f'{key} has shape {shape}, the model needs {tuple(own.shape)}'
-    missing = [
-        key
-        for key in model.load_state_dict(state_dict, strict=False).missing_keys
-        if not key.endswith('num_batches_tracked')
-    ]
+    try:
+        missing = model.load_state_dict(state_dict, strict=False).missing_keys
+    except RuntimeError as error:  # a misshapen key under a name that a layer translates
+        raise SetupError(f'the checkpoint does not fit the model: {error}') from error
+    missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     kept = [key for key in missing if any(re.match(pattern, key) for pattern in may_lack)]
     faults = [misshapen.get(key, f'{key} is missing') for key in missing if key not in kept]
     if faults:

@@ -18,6 +18,9 @@ class RandomStateHook(Hook):
     would go on with other numbers. Validation draws from the generator too; its draws are undone,
     so that how often a run is validated does not change what it learns.
 
+    The state is that of the first process; the others start from the same seed, unless
+    ``randomness.diff_rank_seed`` is set.
+
     In iteration-based training mmengine's replay of the data brings the generators of numpy and
     Python to where they were, so torch's alone is restored.
     """

@@ -29,8 +29,7 @@ class CheckedRunner(Runner):
         except ValueError as error:
             if 'need at least one array' not in str(error):  # what mmengine makes of no samples
                 raise
-            keys = ('type', 'data_root', 'data_prefix', 'ann_file', 'img_suffix')
-            config = {key: dataloader['dataset'].get(key) for key in keys}
+            config = {k: v for k, v in dataloader['dataset'].items() if k != 'pipeline'}
             raise SetupError(f'the data set has no samples: {config}') from error
         for dataset in _leaves(loader.dataset):
             _check_files(dataset)
@@ -71,8 +70,8 @@ def _names_missing_files() -> Iterator[None]:
 def check_classes(model: nn.Module, dataset) -> None:
     """Raise unless the heads of a model have as many classes as the data set.
 
-    Left alone are heads that propose regions or predict stuff beside things, panoptic data sets,
-    and models that read class names from text.
+    Left alone are heads that propose regions or predict stuff or edges beside, panoptic data
+    sets, and models that read class names from text.
 
     Raises:
         SetupError: the numbers differ.
@@ -84,7 +83,9 @@ def check_classes(model: nn.Module, dataset) -> None:
     for name, head in model.named_modules():
         count = getattr(head, 'num_classes', None)
         kind = type(head).__name__
-        if not kind.endswith('Head') or 'RPN' in kind or 'Semantic' in kind:
+        if not kind.endswith('Head') or 'RPN' in kind or name.endswith('rpn_head'):
+            continue
+        if 'Semantic' in kind or kind == 'STDCHead':
             continue
         if count is not None and count != len(classes):
             raise SetupError(
@@ -99,7 +100,7 @@ class _NamingPipeline:
     def __init__(self, pipeline: Callable, dataset: BaseDataset) -> None:
         self.pipeline = pipeline
         self.classes = len(dataset.metainfo.get('classes') or ())
-        self.ignore_index = getattr(dataset, 'ignore_index', 255)
+        self.ignore_index = getattr(dataset, 'ignore_index', None)
 
     def __getattr__(self, name: str):
         if name.startswith('__') or name == 'pipeline':
@@ -119,8 +120,8 @@ class _NamingPipeline:
 
     def _check_labels(self, result, files: list[str]) -> None:
         packed = result.get('data_samples') if isinstance(result, dict) else None
-        if not self.classes or packed is None or 'gt_sem_seg' not in packed:
-            return
+        if None in (self.ignore_index, packed) or not self.classes or 'gt_sem_seg' not in packed:
+            return  # no data set of mmsegmentation, or no labels
         labels = packed.gt_sem_seg.data
         labels = labels[labels != self.ignore_index]
         if labels.numel() and labels.max() >= self.classes:

@@ -46,11 +46,17 @@ class BoundaryIoUMetric(BaseMetric):
         """
         classes = len(self.dataset_meta['classes'])
         for sample in data_samples:
+            if 'gt_sem_seg' not in sample:
+                raise ValueError(
+                    f'{sample.get("img_path", "a sample")} has no label to measure against; leave '
+                    'BoundaryIoUMetric out of the evaluator'
+                )
             pred, truth = (
                 sample[name]['data'].squeeze(0).cpu().numpy()
                 for name in ('pred_sem_seg', 'gt_sem_seg')
             )
-            pred = np.where(truth == self.ignore_index, self.ignore_index, pred)
+            ignored = truth == self.ignore_index
+            pred, truth = (np.where(ignored, classes, labels) for labels in (pred, truth))
             self.results.append(boundary_areas(pred, truth, classes, self.dilation_ratio))
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:

@@ -30,6 +30,20 @@ def check_feature(name: str, x: Tensor, channels: int | None = None) -> None:
         raise ValueError(f'{name} must have {channels} channels, got shape {tuple(x.shape)}')
 
 
+def check_dtypes(dtype: torch.dtype, **features: Tensor) -> None:
+    """Raise unless the features have the dtype of a layer's weights, or autocast sees to it.
+
+    Raises:
+        TypeError: a feature has another dtype.
+    """
+    for name, x in features.items():
+        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+            raise TypeError(
+                f'{name} is {x.dtype}, but the layer is {dtype}; convert one of them, or use '
+                'torch.autocast'
+            )
+
+
 def check_pair(en_name: str, en: Tensor, de: Tensor, scale_factor: int) -> None:
     """Raise unless ``en`` ``(N, _, h, w)`` and ``de`` ``(N, _, H, W)`` belong together.
 

@@ -88,21 +88,22 @@ def backward(
             grad_padded[window].addcmul_(grad_y, taps[tap])
         grad_kernels[block.points] = torch.stack(grad_taps, dim=1)
     H, W = de.shape[2:]
-    grads = {'de': grad_padded[:, :, radius : radius + H, radius : radius + W].to(de.dtype)}
+    grads = {'de': grad_padded[:, :, radius : radius + H, radius : radius + W]}
 
     if gate is not None:
         grad_opened = (grad * en.to(dtype)).sum(1, keepdim=True)
         grad_opened -= (kernels * grad_kernels).sum(1, keepdim=True)
-        grad_gate = _sum_to_low(grad_opened, gate, blocks) * opened * (1 - opened)
-        grads |= {'gate': grad_gate.to(gate.dtype), 'en': (grad * opened_up).to(en.dtype)}
+        grads['gate'] = _sum_to_low(grad_opened, gate, blocks) * opened * (1 - opened)
+        grads['en'] = grad * opened_up
         grad_kernels *= 1 - opened_up
     if softmax:
         grad_kernels -= (kernels * grad_kernels).sum(1, keepdim=True)
         grad_kernels *= kernels
-    grads['logits'] = grad_kernels.to(logits.dtype)
+    grads['logits'] = grad_kernels
     if logits_de is not None:
-        grads['logits_de'] = _sum_to_low(grad_kernels, logits_de, blocks).to(logits_de.dtype)
-    return [grads[name] for name in ('de', 'logits', 'logits_de', 'gate', 'en') if name in grads]
+        grads['logits_de'] = _sum_to_low(grad_kernels, logits_de, blocks)
+    given = dict(de=de, logits=logits, logits_de=logits_de, gate=gate, en=en)
+    return [torch.empty_like(x).copy_(grads[name]) for name, x in given.items() if x is not None]
 
 
 def memory_format(x: Tensor) -> torch.memory_format:

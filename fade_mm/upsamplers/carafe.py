@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
-from fade_mm.ops.checks import check_feature, check_odd, check_positive
+from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_positive
 from fade_mm.registry import MODELS
 
 
@@ -80,13 +80,14 @@ class CARAFE(nn.Module):
             TypeError, ValueError: ``x`` does not fit the layer.
         """
         check_feature('x', x, self.channels)
+        check_dtypes(self.channel_compressor.weight.dtype, x=x)
         logits = F.pixel_shuffle(
             self.content_encoder(self.channel_compressor(x)), self.scale_factor
         )
         n, _, h, w = logits.shape
         y = gated_reassemble(
-            x.reshape(n * self.up_group, -1, *x.shape[2:]),
-            logits.reshape(n * self.up_group, -1, h, w),
+            x.reshape(n * self.up_group, self.channels // self.up_group, *x.shape[2:]),
+            logits.reshape(n * self.up_group, self.up_kernel**2, h, w),
             scale_factor=self.scale_factor,
         )
         return y.reshape(n, self.channels, h, w)

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
-from fade_mm.ops.checks import check_feature, check_odd, check_pair, check_positive
+from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pair, check_positive
 from fade_mm.registry import MODELS
 
 _H2L_NAMES = {
@@ -115,6 +115,8 @@ class FADE(nn.Module):
             embedding_dim=embedding_dim,
         )
         check_odd(up_kernel_size=up_kernel_size)
+        if not isinstance(gating, bool):
+            raise TypeError(f'gating must be True or False, got {gating!r}')
         if gating and in_channels_en != in_channels_de:
             raise ValueError(
                 'gating blends en and de, so their channels must be equal, got '
@@ -156,6 +158,7 @@ class FADE(nn.Module):
         check_feature('en', en, self.in_channels_en)
         check_feature('de', de, self.in_channels_de)
         check_pair('en', en, de, self.scale_factor)
+        check_dtypes(self.ker_generator.compressor_de.weight.dtype, en=en, de=de)
         logits, logits_de = self.ker_generator(en, de)
         gated = self.gate_generator is not None
         return gated_reassemble(

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import urllib.error
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
 from fade_mm.engine import SetupError, use_safe_checkpoints
+from fade_mm.engine.unpickling import _DType
+from tests.tools import CAMVID, camvid_options, config, run
 
 use_safe_checkpoints()
 
@@ -150,3 +153,95 @@ def test_torch_itself_is_left_alone():
     buffer.seek(0)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(buffer)
+
+
+class Void:
+    """A structured scalar that answers ``'config' in meta`` and ``meta['config']``."""
+
+    def __init__(self, source):
+        self.scalar = np.array([(source, 3)], dtype=[('config', 'U200'), ('iter', 'i8')])[0]
+
+    def __reduce__(self):
+        return self.scalar.__reduce__()
+
+
+class Shadowed(dict):
+    """A dict whose ``get`` the file replaces."""
+
+    def __reduce__(self):
+        return OrderedDict, (), dict(get=set), None, iter(self.items())
+
+
+def programs(source):
+    yield dict(meta=Void(source))
+    yield dict(
+        meta=dict(config=source, cfg=source), message_hub=dict(runtime_info=dict(cfg=source))
+    )
+    yield Shadowed(meta=dict(config=source, iter=1, epoch=1), state_dict={})
+    yield Shadowed(meta=Shadowed(config=source, iter=1, epoch=1), state_dict={})
+
+
+@pytest.mark.parametrize('index', range(4))
+def test_no_program_in_a_checkpoint_survives(index, tmp_path):
+    """mmengine would execute a config that it finds under these keys."""
+    source = f'open({str(tmp_path / "ran")!r}, "w")'
+    torch.save(list(programs(source))[index], tmp_path / 'a.pth')
+    try:
+        loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'), 'cpu')
+    except SetupError:
+        return
+    assert type(loaded) is dict
+    assert type(loaded['meta']) is dict
+    assert not {'config', 'cfg'} & set(loaded['meta'])
+    assert not loaded.get('message_hub', {}).get('runtime_info')
+
+
+@pytest.mark.parametrize('index', range(4))
+def test_resuming_from_a_program_runs_nothing(index, tmp_path, segmentation_root):
+    victim = tmp_path / 'ran'
+    content = list(programs(f'open({str(victim)!r}, "w")'))[index]
+    torch.save(content, tmp_path / 'a.pth')
+    options = camvid_options(segmentation_root, resume=True, load_from=tmp_path / 'a.pth')
+    with pytest.raises((SystemExit, KeyError)):
+        run(
+            'train', config(CAMVID, 'bilinear'), '--work-dir', tmp_path / 'w',
+            '--cfg-options', *options,
+        )  # fmt: skip
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize('code', ['O', 'V8', 'i8,O', 'U4', 3])
+def test_arrays_hold_numbers_only(code):
+    with pytest.raises(pickle.UnpicklingError, match=r'numpy\.dtype'):
+        _DType(code)
+
+
+@pytest.mark.parametrize('dtype', ['f8', '>f4', 'i8', 'u1', '?', 'f2'])
+def test_arrays_and_scalars_come_back_and_are_saved_again(dtype, tmp_path):
+    array = np.arange(6).reshape(2, 3).astype(dtype)
+    for _ in range(2):
+        torch.save(weights() | dict(array=array, scalar=array[1, 2]), tmp_path / 'a.pth')
+        loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'a.pth'), 'cpu')
+        assert loaded['array'].dtype == np.dtype(dtype).newbyteorder('=')
+        assert np.array_equal(loaded['array'], array)
+        assert loaded['scalar'] == array[1, 2]
+        array = loaded['array']
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / 'a.pth')
+    assert all(name.startswith('numpy.') for name in unsafe)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [b'', b'garbage', b'PK\x03\x04 cut off', pickle.dumps([1])],
+    ids=['empty', 'garbage', 'cut-off', 'list'],
+)
+def test_a_file_that_is_no_checkpoint_is_named(content, tmp_path):
+    (tmp_path / 'bad.pth').write_bytes(content)
+    with pytest.raises(SetupError, match=r'bad\.pth'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'), 'cpu')
+
+
+def test_a_checkpoint_that_is_a_list_is_refused(tmp_path):
+    torch.save([torch.zeros(1)], tmp_path / 'bad.pth')
+    with pytest.raises(SetupError, match='must be a dict, got list'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'), 'cpu')

@@ -67,12 +67,32 @@ def test_epochs(detection_root, tmp_path):
     assert_same_state(tmp_path / 'whole/epoch_3.pth', tmp_path / 'parts/epoch_3.pth')
 
 
-def test_the_seed_of_the_run_does_not_depend_on_validation(segmentation_root, tmp_path):
+def test_validation_does_not_change_what_is_learnt(segmentation_root, tmp_path):
     cfg = config(CAMVID, 'bilinear')
     for name, interval in (('often', 1), ('once', 4)):
         options = camvid_options(segmentation_root, **{'train_cfg.val_interval': interval})
         train(cfg, tmp_path / name, list(options))
     assert_same_state(tmp_path / 'often/iter_4.pth', tmp_path / 'once/iter_4.pth')
+
+
+def test_resume_in_the_config_is_exact_too(segmentation_root, tmp_path):
+    cfg = config(CAMVID, 'bilinear')
+    options = list(camvid_options(segmentation_root, **{'randomness.seed': 'None'}))
+    options.append('train_dataloader.dataset.pipeline.2.crop_size=(48,64)')
+    options += [
+        'model.data_preprocessor.size=(48,64)',
+        'train_dataloader.dataset.pipeline.3.prob=0.0',
+    ]
+    train(cfg, tmp_path / 'whole', options)
+    checkpoint = tmp_path / 'whole/iter_2.pth'
+    train(cfg, tmp_path / 'parts', [*options, 'resume=True', f'load_from={checkpoint}'])
+    assert_same_state(tmp_path / 'whole/iter_4.pth', tmp_path / 'parts/iter_4.pth')
+
+
+def test_weights_alone_cannot_be_resumed_from(tmp_path):
+    torch.save(dict(weight=torch.zeros(1)), tmp_path / 'a.pth')
+    with pytest.raises(SystemExit, match=r'holds weights alone; start from it with load_from'):
+        run('train', config(CAMVID, 'bilinear'), '--resume', tmp_path / 'a.pth')
 
 
 def test_nothing_to_resume_from_starts_from_the_beginning(segmentation_root, tmp_path, capsys):

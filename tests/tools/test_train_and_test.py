@@ -83,15 +83,17 @@ def test_segmentation_tta(segmentation_root, tmp_path):
     cfg = config(CAMVID, 'fade')
     options = list(camvid_options(segmentation_root, iterations=2))
     run('train', cfg, '--work-dir', tmp_path, '--cfg-options', *options)
+    arguments = ['test', cfg, tmp_path / 'iter_2.pth', '--tta', '--work-dir', tmp_path / 'test']
+    run(*arguments, '--cfg-options', *options)
+    assert 'mIoU' in json.loads(next((tmp_path / 'test').glob('*/*.json')).read_text())
     with pytest.raises(SystemExit, match='--tta needs tta_model and tta_pipeline'):
-        run('test', cfg, tmp_path / 'iter_2.pth', '--tta', '--cfg-options', *options)
+        run(*arguments, '--cfg-options', *options, 'tta_pipeline=None')
 
 
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'message'),
     [
         ('train', ['nowhere.py'], 'there is no config nowhere.py'),
-        ('train', [config(CAMVID, 'fade'), '--amp'], '--amp needs a GPU'),
         ('train', [config(CAMVID, 'fade'), '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=N'),
         ('train', [config(CAMVID, 'fade'), '--resume', 'x.pth'], 'x.pth .*no such file'),
         ('test', [config(CAMVID, 'fade'), 'x.pth'], 'x.pth .*no such file'),
@@ -123,7 +125,14 @@ def test_out_and_masks_are_checked_before_anything_is_built(any_file):
         )
 
 
-def test_torchvision_weights_say_what_to_install():
+def test_amp_needs_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(SystemExit, match=r'--amp.* needs a GPU'):
+        run('train', config(CAMVID, 'fade'), '--amp')
+
+
+def test_torchvision_weights_say_what_to_install(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     coco = config('configs/faster_rcnn/faster-rcnn_r50_fpn_{}_1x_coco.py', 'fade')
     message = r'torchvision://resnet50 .*pip install torchvision.*init_cfg=None'
     with pytest.raises(SystemExit, match=message):

@@ -57,6 +57,10 @@ def test_wrong_arguments_are_refused(arguments, message):
         CARAFE(**arguments)
 
 
+def test_empty_batch():
+    assert CARAFE(8, up_group=2)(torch.randn(0, 8, 3, 3)).shape == (0, 8, 6, 6)
+
+
 def test_wrong_channels_are_refused():
     with pytest.raises(ValueError, match='x must have 8 channels'):
         CARAFE(8)(torch.randn(1, 4, 5, 5))

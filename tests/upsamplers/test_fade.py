@@ -203,6 +203,15 @@ def test_compiles_in_one_graph():
     torch.testing.assert_close(compiled(en, de), up(en, de))
 
 
+def test_trains_under_the_default_compiler():
+    up = FADE(4)
+    en, de = torch.randn(1, 4, 7, 8), torch.randn(1, 4, 4, 4, requires_grad=True)
+    eager = torch.autograd.grad(up(en, de).square().sum(), [de, *up.parameters()])
+    compiled = torch.compile(up, fullgraph=True)
+    ours = torch.autograd.grad(compiled(en, de).square().sum(), [de, *up.parameters()])
+    torch.testing.assert_close(ours, eager)
+
+
 @pytest.mark.parametrize('name', ['fade', 'fade_lite'])
 def test_registered_in_the_root_and_in_our_scope(name):
     layer = build_upsample_layer(dict(type=name), in_channels_en=8, in_channels_de=8)
@@ -217,6 +226,7 @@ def test_registered_in_the_root_and_in_our_scope(name):
         (dict(in_channels_en='8'), TypeError, "in_channels_en must be an int, got '8'"),
         (dict(in_channels_en=8, up_kernel_size=4), ValueError, 'up_kernel_size must be odd, got 4'),
         (dict(in_channels_en=8, scale_factor=0), ValueError, 'scale_factor must be at least 1'),
+        (dict(in_channels_en=8, gating='no'), TypeError, "gating must be True or False, got 'no'"),
         (dict(in_channels_en=8, embedding_dim=0), ValueError, 'embedding_dim must be at least 1'),
     ],
 )
@@ -238,6 +248,11 @@ def test_wrong_arguments_are_refused(arguments, error, message):
 def test_tensors_that_do_not_fit_are_refused(en, de, error, message):
     with pytest.raises(error, match=message):
         FADE(8)(torch.randn(en), torch.randn(de))
+
+
+def test_another_dtype_than_the_layers_is_refused():
+    with pytest.raises(TypeError, match=r'en is torch\.float64, but the layer is torch\.float32'):
+        FADE(8)(torch.randn(1, 8, 8, 8).double(), torch.randn(1, 8, 4, 4))
 
 
 def test_tensors_on_two_devices_are_refused():

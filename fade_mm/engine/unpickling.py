@@ -1,0 +1,70 @@
+"""Stand-ins for what mmengine's checkpoints name beyond what torch's data-only unpickler admits.
+
+mmengine keeps its log history in `HistoryBuffer` objects, made of numpy arrays and of functions
+fetched with `getattr`. The unpickler may call whatever it is told to admit with whatever the file
+says, so it gets these instead, which can only ever make numbers and arrays of numbers.
+"""
+
+import re
+from collections.abc import Callable
+from pickle import UnpicklingError
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+
+_STATISTICS = ('min', 'max', 'current', 'mean')
+
+
+def allowed_globals() -> list:
+    """What to hand to `torch.serialization.safe_globals`."""
+    functions = {'_reconstruct': _Array, 'scalar': _scalar}
+    return [
+        HistoryBuffer,
+        (_statistic, 'builtins.getattr'),
+        (_Array, 'numpy.ndarray'),
+        (_DType, 'numpy.dtype'),
+        *(
+            (function, f'numpy.{core}.multiarray.{name}')
+            for name, function in functions.items()
+            for core in ('core', '_core')  # before and after numpy 2
+        ),
+    ]
+
+
+def _statistic(owner: type, name: str) -> Callable:
+    """For ``getattr``: fetches a statistic of `HistoryBuffer`."""
+    if owner is not HistoryBuffer or name not in _STATISTICS:
+        raise UnpicklingError(f'function getattr({owner!r}, {name!r})')
+    return getattr(owner, name)
+
+
+class _DType:
+    """For ``numpy.dtype``: booleans, integers and floating-point numbers."""
+
+    def __init__(self, code: str, *_) -> None:
+        if not isinstance(code, str) or not re.fullmatch(r'[<>|=]?(b1|[iuf][1248]|\?)', code):
+            raise UnpicklingError(f'function numpy.dtype({code!r})')
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] in ('<', '>'):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """For ``numpy.ndarray`` and what rebuilds it: an empty array that `__setstate__` fills."""
+
+    def __new__(cls, *_) -> '_Array':
+        return super().__new__(cls, (0,), np.uint8)
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran_order, data = state
+        super().__setstate__((1, shape, dtype.dtype, fortran_order, bytes(data)))
+
+    def __reduce__(self) -> tuple:
+        return np.asarray(self).__reduce__()  # saved again, it is an array like any other
+
+
+def _scalar(dtype: _DType, data: bytes) -> np.generic:
+    """For numpy's scalars."""
+    return np.frombuffer(data, dtype.dtype)[0]
