@@ -41,6 +41,7 @@ def load_config(
         if launcher != 'none':
             cfg.model_wrapper_cfg = dict(
                 type='MMDistributedDataParallel',
+                device_ids=None,
                 broadcast_buffers=False,
                 find_unused_parameters=cfg.get('find_unused_parameters', False),
             )

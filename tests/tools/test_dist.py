@@ -1,0 +1,46 @@
+"""More than one process, on a CPU."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.tools import CAMVID, ROOT, camvid_options, config
+
+PORT = str(20000 + os.getpid() % 20000)
+
+
+def dist(tool, *arguments):
+    environment = os.environ | dict(PYTHON=sys.executable, PORT=PORT, OMP_NUM_THREADS='1')
+    command = [ROOT / f'tools/dist_{tool}.sh', *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def metrics(work_dir):
+    return json.loads(next(work_dir.glob('*/2*.json')).read_text())
+
+
+def test_two_processes_train_and_score_what_one_scores(segmentation_root, tmp_path):
+    cfg, work = config(CAMVID, 'fade'), tmp_path / 'work'
+    options = list(camvid_options(segmentation_root, iterations=2))
+    dist('train', cfg, 2, '--work-dir', work, '--cfg-options', *options)
+    checkpoint = work / 'iter_2.pth'
+    for processes in (1, 2):
+        dist(
+            'test', cfg, checkpoint, processes, '--work-dir', tmp_path / f'test{processes}',
+            '--cfg-options', *options,
+        )  # fmt: skip
+    one, two = (metrics(tmp_path / f'test{processes}') for processes in (1, 2))
+    for name in ('mIoU', 'mBIoU', 'aAcc'):
+        assert one[name] == two[name]
+
+
+@pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
+def test_scripts_say_how_they_are_used(script):
+    done = subprocess.run([ROOT / f'tools/{script}.sh'], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert 'usage: ' in done.stderr
+    assert f'tools/{script}.sh' in done.stderr
