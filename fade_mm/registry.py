@@ -18,4 +18,9 @@ MODELS = Registry(
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='fade_mm', locations=['fade_mm.evaluation']
 )
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='fade_mm', locations=['fade_mm.engine'])
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope='fade_mm',
+    locations=['fade_mm.engine', 'fade_mm.visualization'],
+)

@@ -1,5 +1,6 @@
 """Pictures of what upsamplers do."""
 
+from .hook import UpsamplerVisualizationHook
 from .upsamplers import UpsamplerView, overlay, watch_upsamplers
 
-__all__ = ['UpsamplerView', 'overlay', 'watch_upsamplers']
+__all__ = ['UpsamplerView', 'UpsamplerVisualizationHook', 'overlay', 'watch_upsamplers']

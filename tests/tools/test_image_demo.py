@@ -1,0 +1,75 @@
+"""`tools/image_demo.py` on pictures, folders and unreadable files."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+
+from fade_mm.engine import load_config
+from tests.tools import BCCD, CAMVID, config, run
+
+
+def checkpoint_of(cfg_path, path):
+    """Untrained weights of a config's model."""
+    cfg = load_config(str(cfg_path))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ('a.jpg', 'b.png'):
+        cv2.imwrite(str(folder / name), rng.integers(0, 255, (60, 90, 3), np.uint8))
+    (folder / 'notes.txt').write_text('no picture')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('template', 'layers', 'gates'), [(CAMVID, 6, 6), (BCCD, 3, 0)], ids=['mmseg', 'mmdet']
+)
+def test_folder_with_gates(template, layers, gates, pictures, tmp_path):
+    cfg = config(template, 'fade')
+    weights = checkpoint_of(cfg, tmp_path / 'weights.pth')
+    out = tmp_path / 'out'
+    with pytest.raises(SystemExit) as stop:
+        run('image_demo', pictures, cfg, weights, '--out-dir', out, '--show-gate')
+    assert stop.value.code == 0
+    written = sorted(path.name for path in out.iterdir())
+    assert len(written) == 2 * (1 + layers + gates)
+    assert len([name for name in written if name.endswith('.gate.png')]) == 2 * gates
+    for name in written:
+        assert cv2.imread(str(out / name)).shape == (60, 90, 3)
+
+
+def test_an_unreadable_picture_is_named_and_skipped(pictures, tmp_path, capsys):
+    (pictures / 'broken.jpg').write_bytes(b'no picture')
+    cfg = config(CAMVID, 'bilinear')
+    weights = checkpoint_of(cfg, tmp_path / 'weights.pth')
+    with pytest.raises(SystemExit) as stop:
+        run('image_demo', pictures, cfg, weights, '--out-dir', tmp_path / 'out')
+    assert stop.value.code == 1
+    assert 'broken.jpg cannot be read as a picture' in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.png', 'b.png']
+
+
+def test_a_checkpoint_of_another_model_stops(pictures, tmp_path):
+    weights = checkpoint_of(config(CAMVID, 'bilinear'), tmp_path / 'weights.pth')
+    with pytest.raises(SystemExit, match='does not fit the model'):
+        run('image_demo', pictures, config(CAMVID, 'fade'), weights, '--out-dir', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_an_empty_folder_is_an_error(pictures, tmp_path):
+    for path in pictures.iterdir():
+        path.unlink()
+    weights = shutil.copy(__file__, tmp_path / 'weights.pth')
+    with pytest.raises(SystemExit, match='there are no pictures in'):
+        run('image_demo', pictures, config(CAMVID, 'fade'), weights, '--out-dir', tmp_path / 'o')

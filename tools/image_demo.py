@@ -1,0 +1,106 @@
+"""Draw a model's predictions on pictures, and what its FADE layers did."""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+import cv2
+import numpy as np
+from mmengine.config import DictAction
+
+from fade_mm import engine
+from fade_mm.visualization import overlay, watch_upsamplers
+
+SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('images', nargs='+', type=Path, help='pictures, or folders of pictures')
+    parser.add_argument('config', help='config file, or mmdet::PATH or mmseg::PATH')
+    parser.add_argument('checkpoint', help='checkpoint of that config')
+    parser.add_argument('--out-dir', type=Path, required=True, help='where the pictures go')
+    parser.add_argument(
+        '--show-gate',
+        action='store_true',
+        help="also draw each FADE layer's gate and the entropy of its kernels",
+    )
+    parser.add_argument('--device', help='e.g. cpu or cuda:0 (default: the best there is)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+def find_images(paths: list[Path]) -> list[Path]:
+    """The pictures named, and those in the folders named."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(x for x in path.iterdir() if x.suffix.lower() in SUFFIXES)
+        else:
+            found.append(path)
+    if not found:
+        raise engine.SetupError(f'there are no pictures in {", ".join(map(str, paths))}')
+    return found
+
+
+def build_inferencer(args: argparse.Namespace):
+    """The host library's inferencer, with a checkpoint that fits its model."""
+    engine.use_safe_checkpoints()
+    engine.check_weights([args.checkpoint])
+    cfg = engine.load_config(args.config, args.cfg_options)
+    if cfg.get('default_scope') == 'mmseg':
+        from mmseg.apis import MMSegInferencer as Inferencer
+    else:
+        from mmdet.apis import DetInferencer as Inferencer
+    inferencer = Inferencer(cfg, args.checkpoint, device=args.device)
+    engine.load_checkpoint(inferencer.model, args.checkpoint)
+    inferencer.show_progress = False
+    return inferencer
+
+
+def predict(inferencer, picture: np.ndarray, show_gate: bool) -> dict[str, np.ndarray]:
+    """The pictures to write for one input, by the ending of their names.
+
+    Args:
+        inferencer: From `build_inferencer`.
+        picture: Input ``(h, w, 3)``, uint8, BGR.
+        show_gate: Whether to draw the FADE layers too.
+    """
+    with watch_upsamplers(inferencer.model) as views:
+        drawn = inferencer(picture, return_vis=True)['visualization']
+    drawn = np.asarray(drawn).reshape(-1, *np.asarray(drawn).shape[-3:])[0]
+    pictures = {'': drawn[..., ::-1]}
+    if show_gate:
+        for name, view in views.items():
+            pictures[f'.{name}.entropy'] = overlay(picture, view.entropy)
+            if view.gate is not None:
+                pictures[f'.{name}.gate'] = overlay(picture, view.gate)
+    return pictures
+
+
+def main() -> int:
+    args = parse_args()
+    images = find_images(args.images)
+    inferencer = build_inferencer(args)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    unreadable = 0
+    for path in images:
+        picture = cv2.imread(str(path))
+        if picture is None:
+            print(f'{path} cannot be read as a picture; skipped', file=sys.stderr)
+            unreadable += 1
+            continue
+        for ending, content in predict(inferencer, picture, args.show_gate).items():
+            cv2.imwrite(str(args.out_dir / f'{path.stem}{ending}.png'), content)
+    print(f'{len(images) - unreadable} of {len(images)} pictures: {args.out_dir}')
+    return 1 if unreadable else 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except engine.SetupError as error:
+        sys.exit(f'error: {error}')
