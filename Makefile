@@ -5,7 +5,7 @@
 # PYTHON  interpreter to set up with, 3.11 or 3.12
 # TORCH   what pip installs torch from, e.g. another version, with any option of pip
 
-PYTHON ?= $(firstword $(shell for v in 3.11 3.12; do python$$v -c '' 2>/dev/null && echo python$$v; done) python3)
+PYTHON ?= $(firstword $(shell for v in 3.11 3.12; do python$$v -c '' 2>/dev/null && echo python$$v; done; true) python3)
 TORCH ?= -r requirements/torch.txt
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip

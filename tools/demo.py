@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / 'data/shapes'
 PICTURE = ROOT / 'work_dirs/demo.png'
 CONFIGS = {
-    name: ROOT / f'configs/segformer/segformer_mit-b0_{name}_1xb8-500_shapes-128x128.py'
+    name: ROOT / f'configs/segformer/segformer_mit-b0_{name}_1xb8-400_shapes-128x128.py'
     for name in ('bilinear', 'fade')
 }
 SHOWN = 4  # validation images in the picture

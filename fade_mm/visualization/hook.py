@@ -47,4 +47,6 @@ class UpsamplerVisualizationHook(Hook):
                 for kind, values in maps.items():
                     if values is not None:
                         drawn = overlay(picture, values)[..., ::-1].copy()
-                        runner.visualizer.add_image(f'image{index}.{name}.{kind}', drawn, runner.iter)
+                        runner.visualizer.add_image(
+                            f'image{index}.{name}.{kind}', drawn, runner.iter
+                        )

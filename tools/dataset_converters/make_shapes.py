@@ -1,7 +1,7 @@
 """Generate a data set on which boundaries matter: textured shapes that overlap.
 
-The shapes have thin parts and holes and occlude each other; what a class looks like overlaps with
-the others, so that its outline tells it apart. The same pictures come with labels in ADE20K's
+The shapes have thin parts and holes and occlude each other; the colours of classes overlap, so
+that outlines tell them apart. The same pictures come with labels in ADE20K's
 layout and with boxes and masks in COCO's:
 
     OUT/images/{training,validation}/*.jpg
@@ -21,7 +21,7 @@ from pycocotools import mask as coco_mask
 from rich.progress import track
 
 CLASSES = ('background', 'blob', 'ring', 'star', 'comb')
-SUPERSAMPLING = 4  # pictures are drawn larger and shrunk, so that edges are smooth
+SUPERSAMPLING = 2  # pictures are drawn larger and shrunk, so that edges are smooth
 SMALLEST = 20  # pixels of an instance that must be visible
 
 
@@ -71,14 +71,14 @@ def polar(angles: np.ndarray, radii: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * radii[:, None]
 
 
-def texture(rng: np.random.Generator, size: int, hue: float) -> np.ndarray:
+def texture(rng: np.random.Generator, size: int, hue: float, saturation: float) -> np.ndarray:
     """A picture ``(size, size, 3)`` of stripes and grain around a hue in [0, 180)."""
-    y, x = np.mgrid[:size, :size] / size
+    y, x = np.mgrid[:size, :size].astype(np.float32) / size
     angle, frequency = rng.uniform(0, np.pi), rng.uniform(15, 60)
     stripes = np.sin(frequency * (x * np.cos(angle) + y * np.sin(angle)) * 2)
-    grain = cv2.GaussianBlur(rng.normal(size=(size, size)), (0, 0), 2) * 4
+    grain = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), 1) * 2
     value = rng.uniform(90, 190) + 28 * stripes + 14 * grain
-    hsv = np.stack([np.full_like(x, hue % 180), 130 + 20 * grain, value], axis=-1)
+    hsv = np.stack([np.full_like(x, hue % 180), saturation + 20 * grain, value], axis=-1)
     return cv2.cvtColor(hsv.clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2BGR)
 
 
@@ -90,7 +90,7 @@ def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple[in
         instance, from back to front.
     """
     large = size * SUPERSAMPLING
-    image = texture(rng, large, rng.uniform(0, 180))
+    image = texture(rng, large, rng.uniform(0, 180), saturation=50)
     instances = []
     for _ in range(rng.integers(3, 8)):
         label = int(rng.integers(1, len(CLASSES)))
@@ -103,8 +103,8 @@ def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, list[tuple[in
         ]
         mask = np.zeros((large, large), np.uint8)
         cv2.fillPoly(mask, outlines, 1)
-        hue = 45 * label + rng.normal(0, 25)
-        image[mask > 0] = texture(rng, large, hue)[mask > 0]
+        hue = 45 * label + rng.normal(0, 15)
+        image[mask > 0] = texture(rng, large, hue, saturation=140)[mask > 0]
         mask = shrink(mask * 255, size) > 127
         instances = [(kind, below & ~mask) for kind, below in instances]
         instances.append((label, mask))

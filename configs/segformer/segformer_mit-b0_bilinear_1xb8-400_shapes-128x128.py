@@ -1,4 +1,4 @@
-# The demo: from scratch on generated pictures, in two minutes on a CPU.
+# The demo: from scratch on generated pictures, in minutes on a CPU.
 _base_ = [
     'mmseg::_base_/models/segformer_mit-b0.py',
     'mmseg::_base_/default_runtime.py',
@@ -13,10 +13,10 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
     ),
 )
-train_cfg = dict(max_iters=500, val_interval=500)
+train_cfg = dict(max_iters=400, val_interval=400)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=50),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=50, end=500),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=50, end=400),
 ]
 default_hooks = dict(checkpoint=dict(interval=100))
 env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
