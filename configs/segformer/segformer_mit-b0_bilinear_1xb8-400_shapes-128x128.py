@@ -1,22 +1,26 @@
-# The demo: from scratch on generated pictures, in minutes on a CPU.
-_base_ = [
-    'mmseg::_base_/models/segformer_mit-b0.py',
-    'mmseg::_base_/default_runtime.py',
-    '../_base_/datasets/shapes_128x128.py',
-    '../_base_/schedules/scratch_1500.py',
-]
-model = dict(
-    data_preprocessor=dict(size=(128, 128)),
-    decode_head=dict(
-        type='fade_mm.SegformerHead',
-        num_classes=5,
-        norm_cfg=dict(type='BN', requires_grad=True),
-    ),
+# The demo: from scratch on pictures that tools/dataset_converters/make_shapes.py generates.
+_base_ = './segformer_mit-b0_bilinear_1xb4-1500_camvid-256x256.py'
+data_root = 'data/shapes'
+metainfo = dict(
+    classes=('background', 'blob', 'ring', 'star', 'comb'),
+    palette=[[40, 40, 40], [70, 130, 230], [90, 200, 120], [240, 200, 60], [170, 110, 210]],
 )
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', reduce_zero_label=False),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline),
+)
+val_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root, metainfo=metainfo))
+test_dataloader = val_dataloader
+model = dict(data_preprocessor=dict(size=(128, 128)), decode_head=dict(num_classes=5))
 train_cfg = dict(max_iters=400, val_interval=400)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', eta_min=0.0, power=1.0, by_epoch=False, begin=50, end=400),
 ]
 default_hooks = dict(checkpoint=dict(interval=100))
-env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))
