@@ -113,15 +113,18 @@ class _NamingPipeline:
             result = self.pipeline(sample)
         except Exception as error:
             raise SetupError(
-                f'cannot read or transform {" with ".join(files)}: {type(error).__name__}: {error}'
+                f'cannot read or transform {" with ".join(files) or "a sample"}: '
+                f'{type(error).__name__}: {error}'
             ) from error
         self._check_labels(result, files)
         return result
 
     def _check_labels(self, result, files: list[str]) -> None:
         packed = result.get('data_samples') if isinstance(result, dict) else None
-        if None in (self.ignore_index, packed) or not self.classes or 'gt_sem_seg' not in packed:
-            return  # no data set of mmsegmentation, or no labels
+        if self.ignore_index is None or not self.classes:
+            return  # no data set of mmsegmentation
+        if packed is None or 'gt_sem_seg' not in packed:
+            return
         labels = packed.gt_sem_seg.data
         labels = labels[labels != self.ignore_index]
         if labels.numel() and labels.max() >= self.classes:
