@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import DictAction
 
 from fade_mm import engine
+from fade_mm.upsamplers import FADE
 from fade_mm.visualization import overlay, watch_upsamplers
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
@@ -26,7 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-gate',
         action='store_true',
-        help="also draw each FADE layer's gate and the entropy of its kernels",
+        help="also draw each FADE layer's gate (if it has one) and the entropy of its kernels, "
+        'from blue (0) to yellow (1)',
     )
     parser.add_argument('--device', help='e.g. cpu or cuda:0 (default: the best there is)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
@@ -85,12 +87,17 @@ def main() -> int:
     args = parse_args()
     images = find_images(args.images)
     inferencer = build_inferencer(args)
+    if args.show_gate:
+        for name, module in inferencer.model.named_modules():
+            if isinstance(module, FADE) and module.gate_generator is None:
+                print(f'{name} has no gate (gating=False): its entropy alone is drawn')
     args.out_dir.mkdir(parents=True, exist_ok=True)
     unreadable = 0
     for path in images:
-        picture = cv2.imread(str(path))
+        picture = cv2.imread(str(path)) if path.is_file() else None
         if picture is None:
-            print(f'{path} cannot be read as a picture; skipped', file=sys.stderr)
+            reason = 'cannot be read as a picture' if path.exists() else 'does not exist'
+            print(f'{path} {reason}; skipped', file=sys.stderr)
             unreadable += 1
             continue
         for ending, content in predict(inferencer, picture, args.show_gate).items():
@@ -100,7 +107,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except engine.SetupError as error:
-        sys.exit(f'error: {error}')
+    engine.run_tool(main)

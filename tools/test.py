@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import warnings
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
@@ -51,6 +50,8 @@ def main() -> None:
     engine.add_hook(cfg, type='fade_mm.CheckpointFitHook')
     engine.join_processes(args.launcher)
     engine.CheckedRunner.from_cfg(cfg).test()
+    for place in filter(None, (args.out, args.show_dir)):
+        print(f'written: {place}')
 
 
 class Task:
@@ -134,7 +135,4 @@ class Detection(Task):
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except engine.SetupError as error:
-        sys.exit(f'error: {error}')
+    engine.run_tool(main)

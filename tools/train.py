@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 import warnings
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
@@ -101,7 +100,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except engine.SetupError as error:
-        sys.exit(f'error: {error}')
+    engine.run_tool(main)

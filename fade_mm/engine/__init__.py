@@ -8,7 +8,7 @@ from .config import (
     load_config,
     pretrained_weights,
 )
-from .errors import SetupError
+from .errors import SetupError, run_tool
 from .fit import CheckpointFitHook, load_checkpoint
 from .random_state import RandomStateHook
 from .runner import CheckedRunner
@@ -24,5 +24,6 @@ __all__ = [
     'load_checkpoint',
     'load_config',
     'pretrained_weights',
+    'run_tool',
     'use_safe_checkpoints',
 ]

@@ -34,7 +34,12 @@ def load_config(
         cfg = get_config(name) if '::' in name else Config.fromfile(name)
     except FileNotFoundError as error:
         raise SetupError(f'there is no config {name}: {error}') from error
+    except (AssertionError, ImportError) as error:  # mmengine's words for an unknown library
+        raise SetupError(
+            f'there is no config {name}, give a file, mmdet::PATH or mmseg::PATH: {error}'
+        ) from error
     cfg.merge_from_dict(cfg_options or {})
+    _check_hosts(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
     if not torch.cuda.is_available():
@@ -85,6 +90,21 @@ def check_weights(names: Iterable[str | None]) -> None:
 def add_hook(cfg: Config, **hook) -> None:
     """Add a custom hook to a config."""
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+
+
+def _check_hosts(cfg: Config) -> None:
+    """Raise where an upsampler is asked of a host class that knows none."""
+    ours = {'FPN': 'fade_mm.FPN', 'SegformerHead': 'fade_mm.SegformerHead'}
+    ours['UPerHead'] = 'fade_mm.UPerHead'
+    if cfg.get('default_scope') == 'mmseg':
+        ours['FPN'] = 'fade_mm.SegFPN'
+    for node in _dicts(cfg.get('model', {})):
+        upsampler = node.get('upsample_cfg')
+        if node.get('type') in ours and isinstance(upsampler, dict) and 'type' in upsampler:
+            raise SetupError(
+                f'{node["type"]} of the host library knows no upsample_cfg of type '
+                f"'{upsampler['type']}'; write type='{ours[node['type']]}'"
+            )
 
 
 def _dicts(node) -> Iterator[ConfigDict]:

@@ -1,5 +1,8 @@
 """Errors for the person who set a run up."""
 
+import sys
+from collections.abc import Callable
+
 
 class SetupError(Exception):
     """Something in a config, a data set or a checkpoint that the user can mend.
@@ -9,9 +12,24 @@ class SetupError(Exception):
 
 
 def unavailable(weights: str, reason: str) -> SetupError:
-    """The error for weights that cannot be had, with what to do instead."""
-    return SetupError(
-        f'{weights} cannot be loaded: {reason}. If these are weights to start from, '
-        '--cfg-options model.backbone.init_cfg.checkpoint=FILE takes them from a local file, and '
-        'model.backbone.init_cfg=None model.pretrained=None trains from scratch'
-    )
+    """The error for weights that cannot be had; for remote ones, with what to do instead."""
+    message = f'{weights} cannot be loaded: {reason}'
+    if '://' in weights:
+        message += (
+            '. For a backbone, --cfg-options model.backbone.init_cfg.checkpoint=FILE takes the '
+            'weights from a local file, and model.backbone.init_cfg=None trains from scratch '
+            '(model.pretrained=FILE or None, where the config has that)'
+        )
+    return SetupError(message)
+
+
+def run_tool(main: Callable[[], int | None]) -> None:
+    """Run a tool's ``main``; exit with its code, if not 0, or with a `SetupError`'s message."""
+    try:
+        code = main()
+    except SetupError as error:
+        # An error in a data loader's process arrives inside of that process's stack trace.
+        message = str(error).rsplit('SetupError: ', 1)[-1].strip()
+        sys.exit(f'error: {message}')
+    if code:
+        sys.exit(code)

@@ -47,7 +47,8 @@ def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = (
         The keys that kept their values.
 
     Raises:
-        SetupError: another key is missing or has another shape.
+        SetupError: another key is missing or has another shape, or the checkpoint has upsamplers
+            that the model has not.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -66,12 +67,13 @@ def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = (
             shape = tuple(state_dict.pop(key).shape)
             misshapen[key] = f'{key} has shape {shape}, the model needs {tuple(own.shape)}'
     try:
-        missing = model.load_state_dict(state_dict, strict=False).missing_keys
+        missing, extra = model.load_state_dict(state_dict, strict=False)
     except RuntimeError as error:  # a misshapen key under a name that a layer translates
         raise SetupError(f'the checkpoint does not fit the model: {error}') from error
     missing = [key for key in missing if not key.endswith('num_batches_tracked')]
     kept = [key for key in missing if any(re.match(pattern, key) for pattern in may_lack)]
     faults = [misshapen.get(key, f'{key} is missing') for key in missing if key not in kept]
+    faults += [f'{key} has no place in the model' for key in extra if 'upsamplers.' in key]
     if faults:
         shown = '\n  '.join(faults[:10])
         more = f'\n  and {len(faults) - 10} more' if len(faults) > 10 else ''

@@ -30,11 +30,25 @@ class CheckedRunner(Runner):
             if 'need at least one array' not in str(error):  # what mmengine makes of no samples
                 raise
             config = {k: v for k, v in dataloader['dataset'].items() if k != 'pipeline'}
-            raise SetupError(f'the data set has no samples: {config}') from error
+            raise SetupError(
+                f'the data set has no samples: {config}; check its folders, the suffixes of its '
+                'file names, and that metainfo.classes names the categories of its annotations'
+            ) from error
         for dataset in _leaves(loader.dataset):
             _check_files(dataset)
             dataset.pipeline = _NamingPipeline(dataset.pipeline, dataset)
         return loader
+
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
+        """Build the model.
+
+        Raises:
+            SetupError: a name or an argument in its config is wrong, or a library is missing.
+        """
+        try:
+            return super().build_model(model)
+        except (ImportError, KeyError, TypeError, ValueError) as error:
+            raise SetupError(f'the model cannot be built: {error}') from error
 
     def build_evaluator(self, evaluator) -> Evaluator:
         """Build an evaluator whose files exist.
@@ -90,7 +104,8 @@ def check_classes(model: nn.Module, dataset) -> None:
         if count is not None and count != len(classes):
             raise SetupError(
                 f'model.{name}.num_classes is {count}, but the data set has {len(classes)} '
-                f'classes ({", ".join(classes[:5])}, ...); set one of them'
+                f'classes ({", ".join(classes[:5])}{", ..." if len(classes) > 5 else ""}); set '
+                f"model.{name}.num_classes={len(classes)}, or the data set's metainfo.classes"
             )
 
 

@@ -93,6 +93,18 @@ def test_testing_a_checkpoint_of_another_model_stops(bilinear):
         run('test', config(CAMVID, 'fade'), checkpoint, '--cfg-options', *options)
 
 
+def test_testing_fade_weights_in_the_host_model_stops():
+    """The other mix-up: mmengine would drop the upsamplers and score what is left."""
+    state = {f'upsamplers.0.{k}': v for k, v in FADE(4).state_dict().items()}
+    with pytest.raises(SetupError, match=r'upsamplers\.0\.gate.* has no place in the model'):
+        load_fitting(model(), dict(state_dict=state | model().state_dict()))
+
+
+def test_other_keys_too_many_are_left_to_mmengine():
+    state = model().state_dict() | {'auxiliary_head.weight': torch.zeros(1)}
+    assert load_fitting(model(), dict(state_dict=state)) == []
+
+
 def test_load_from_may_lack_the_upsamplers_and_lists_them(bilinear, tmp_path):
     checkpoint, options = bilinear
     work = tmp_path / 'fade'

@@ -94,6 +94,8 @@ def test_segmentation_tta(segmentation_root, tmp_path):
     ('tool', 'arguments', 'message'),
     [
         ('train', ['nowhere.py'], 'there is no config nowhere.py'),
+        ('train', ['mmdett::faster_rcnn/x.py'], 'there is no config mmdett::.*mmdet::PATH'),
+        ('train', ['mmdet::faster_rcnn/x.py'], 'there is no config mmdet::'),
         ('train', [config(CAMVID, 'fade'), '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=N'),
         ('train', [config(CAMVID, 'fade'), '--resume', 'x.pth'], 'x.pth .*no such file'),
         ('test', [config(CAMVID, 'fade'), 'x.pth'], 'x.pth .*no such file'),
@@ -123,6 +125,25 @@ def test_out_and_masks_are_checked_before_anything_is_built(any_file):
             any_file,
             '--tta',
         )
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('model.neck.type=FPN', r"FPN of the host library.*'fade'; write type='fade_mm\.FPN'"),
+        ('model.neck.upsample_cfg=fade', r"must be a dict, e\.g\. dict\(type='fade'\), got 'fade'"),
+        ('model.neck.upsample_cfg.type=fad', r"'fad'; there are carafe, fade, fade_lite"),
+        ('model.neck.upsample_cfg.kernel=5', r"unexpected keyword argument 'kernel'"),
+        ('model.neck.type=fade_mm.Fpn', r'fade_mm\.Fpn is not in'),
+    ],
+)
+def test_mistakes_in_a_config_end_with_one_line(option, message, detection_root, tmp_path):
+    with pytest.raises(SystemExit, match=f'error: .*{message}') as stop:
+        run(
+            'train', config(BCCD, 'fade'), '--work-dir', tmp_path,
+            '--cfg-options', *bccd_options(detection_root), option,
+        )  # fmt: skip
+    assert 'Traceback' not in str(stop.value)
 
 
 def test_amp_needs_a_gpu(monkeypatch):

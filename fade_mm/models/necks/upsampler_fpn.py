@@ -19,6 +19,10 @@ class UpsamplerFPNMixin:
 
     def __init__(self, *args, upsample_cfg: dict | None = None, **kwargs) -> None:
         upsample_cfg = {'mode': 'nearest'} if upsample_cfg is None else upsample_cfg
+        if not isinstance(upsample_cfg, dict):
+            raise TypeError(
+                f"upsample_cfg must be a dict, e.g. dict(type='fade'), got {upsample_cfg!r}"
+            )
         super().__init__(*args, upsample_cfg=upsample_cfg, **kwargs)
         self.upsamplers = None
         if 'type' in upsample_cfg:
