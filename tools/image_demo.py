@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+from collections import Counter
 from pathlib import Path
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
@@ -92,6 +93,7 @@ def main() -> int:
             if isinstance(module, FADE) and module.gate_generator is None:
                 print(f'{name} has no gate (gating=False): its entropy alone is drawn')
     args.out_dir.mkdir(parents=True, exist_ok=True)
+    stems = Counter(path.stem for path in images)
     unreadable = 0
     for path in images:
         picture = cv2.imread(str(path)) if path.is_file() else None
@@ -100,8 +102,9 @@ def main() -> int:
             print(f'{path} {reason}; skipped', file=sys.stderr)
             unreadable += 1
             continue
+        name = path.stem if stems[path.stem] == 1 else path.name
         for ending, content in predict(inferencer, picture, args.show_gate).items():
-            cv2.imwrite(str(args.out_dir / f'{path.stem}{ending}.png'), content)
+            cv2.imwrite(str(args.out_dir / f'{name}{ending}.png'), content)
     print(f'{len(images) - unreadable} of {len(images)} pictures: {args.out_dir}')
     return 1 if unreadable else 0
 

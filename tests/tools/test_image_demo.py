@@ -58,6 +58,15 @@ def test_an_unreadable_picture_is_named_and_skipped(pictures, tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.png', 'b.png']
 
 
+def test_pictures_of_one_stem_do_not_overwrite_each_other(pictures, tmp_path):
+    shutil.copy(pictures / 'b.png', pictures / 'a.png')
+    cfg = config(CAMVID, 'bilinear')
+    weights = checkpoint_of(cfg, tmp_path / 'weights.pth')
+    run('image_demo', pictures, cfg, weights, '--out-dir', tmp_path / 'out')
+    written = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert written == ['a.jpg.png', 'a.png.png', 'b.png']
+
+
 def test_a_checkpoint_of_another_model_stops(pictures, tmp_path):
     weights = checkpoint_of(config(CAMVID, 'bilinear'), tmp_path / 'weights.pth')
     with pytest.raises(SystemExit, match='does not fit the model'):
