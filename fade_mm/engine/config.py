@@ -28,7 +28,8 @@ def load_config(
         needs one, and with gloo instead of nccl between processes.
 
     Raises:
-        SetupError: the config does not exist.
+        SetupError: the config does not exist, or asks a host class that knows none for an
+            upsampler.
     """
     try:
         cfg = get_config(name) if '::' in name else Config.fromfile(name)
@@ -94,10 +95,11 @@ def add_hook(cfg: Config, **hook) -> None:
 
 def _check_hosts(cfg: Config) -> None:
     """Raise where an upsampler is asked of a host class that knows none."""
-    ours = {'FPN': 'fade_mm.FPN', 'SegformerHead': 'fade_mm.SegformerHead'}
-    ours['UPerHead'] = 'fade_mm.UPerHead'
-    if cfg.get('default_scope') == 'mmseg':
-        ours['FPN'] = 'fade_mm.SegFPN'
+    ours = {
+        'FPN': 'fade_mm.SegFPN' if cfg.get('default_scope') == 'mmseg' else 'fade_mm.FPN',
+        'SegformerHead': 'fade_mm.SegformerHead',
+        'UPerHead': 'fade_mm.UPerHead',
+    }
     for node in _dicts(cfg.get('model', {})):
         upsampler = node.get('upsample_cfg')
         if node.get('type') in ours and isinstance(upsampler, dict) and 'type' in upsampler:

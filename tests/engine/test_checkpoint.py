@@ -210,6 +210,20 @@ def test_resuming_from_a_program_runs_nothing(index, tmp_path, segmentation_root
     assert not victim.exists()
 
 
+def test_resuming_from_a_real_checkpoint_with_a_program_runs_nothing(tmp_path, segmentation_root):
+    """All that mmengine checks first is in order, so it gets as far as the config."""
+    cfg, victim = config(CAMVID, 'bilinear'), tmp_path / 'ran'
+    options = list(camvid_options(segmentation_root))
+    run('train', cfg, '--work-dir', tmp_path / 'w', '--cfg-options', *options)
+    content = torch.load(tmp_path / 'w/iter_2.pth', weights_only=False)
+    content['meta']['config'] = f'open({str(victim)!r}, "w")'
+    torch.save(content, tmp_path / 'a.pth')
+    arguments = ['--work-dir', tmp_path / 'w2', '--resume', tmp_path / 'a.pth']
+    run('train', cfg, *arguments, '--cfg-options', *options)
+    assert (tmp_path / 'w2/iter_4.pth').exists()
+    assert not victim.exists()
+
+
 @pytest.mark.parametrize('code', ['O', 'V8', 'i8,O', 'U4', 3])
 def test_arrays_hold_numbers_only(code):
     with pytest.raises(pickle.UnpicklingError, match=r'numpy\.dtype'):

@@ -30,8 +30,8 @@ def features(height=32, width=48):
     )
 
 
-def pair(ours, host, host_cfg=None, **kwargs):
-    """Our neck with the weights of the host's."""
+def build_host(host, host_cfg=None, **kwargs):
+    """Arguments for our neck, and the host's neck built from the same."""
     kwargs = dict(in_channels=CHANNELS, out_channels=8) | kwargs
     theirs = host(**kwargs, **(host_cfg or {}))
     return kwargs, theirs
@@ -49,7 +49,7 @@ def pair(ours, host, host_cfg=None, **kwargs):
     ids=str,
 )
 def test_without_a_type_it_is_the_host(ours, host, cfg):
-    kwargs, theirs = pair(ours, host, cfg, num_outs=5)
+    kwargs, theirs = build_host(host, cfg, num_outs=5)
     mine = ours(**kwargs, **cfg)
     mine.load_state_dict(theirs.state_dict(), strict=True)
     x = features()
@@ -61,7 +61,7 @@ def test_without_a_type_it_is_the_host(ours, host, cfg):
 @pytest.mark.parametrize('extra', EXTRA, ids=str)
 def test_everything_but_the_upsampling_is_the_hosts(ours, host, extra):
     """With a nearest layer, every level equals the host's, extra levels too."""
-    kwargs, theirs = pair(ours, host, **extra)
+    kwargs, theirs = build_host(host, **extra)
     mine = ours(**kwargs, upsample_cfg=dict(type='nearest'))
     mine.load_state_dict(theirs.state_dict(), strict=True)
     x = features()
@@ -71,7 +71,7 @@ def test_everything_but_the_upsampling_is_the_hosts(ours, host, extra):
 
 def test_end_level_is_the_hosts():
     for (ours, host), end_level in zip(PAIRS, (2, 3), strict=True):
-        kwargs, theirs = pair(ours, host, num_outs=3, end_level=end_level)
+        kwargs, theirs = build_host(host, num_outs=3, end_level=end_level)
         mine = ours(**kwargs, upsample_cfg=dict(type='nearest'))
         mine.load_state_dict(theirs.state_dict(), strict=True)
         x = features()
