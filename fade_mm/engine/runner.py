@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -60,12 +61,20 @@ class CheckedRunner(Runner):
             return super().build_evaluator(evaluator)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Call the hooks; the first time in a run, check the classes."""
+        """Call the hooks; the first time in a run, check the classes.
+
+        Every process of mmengine's writes the test's metrics, all into one file at the same time.
+        Here the first process alone has that file; the others get one each.
+        """
         if fn_name == 'before_run':
             for loop in (self._train_loop, self._val_loop, self._test_loop):
                 if loop is not None and not isinstance(loop, dict):
                     check_classes(self.model, loop.dataloader.dataset)
         super().call_hook(fn_name, **kwargs)
+        if fn_name == 'before_run' and self.rank:
+            for hook in self.hooks:
+                if isinstance(hook, LoggerHook):
+                    hook.json_log_path = f'{self.timestamp}.rank{self.rank}.json'
 
 
 @contextmanager

@@ -20,7 +20,9 @@ def dist(tool, *arguments):
 
 
 def metrics(work_dir):
-    return json.loads(next(work_dir.glob('*/2*.json')).read_text())
+    """What the first process wrote; each further one must have a file of its own."""
+    (path,) = (x for x in work_dir.glob('*/2*.json') if 'rank' not in x.name)
+    return json.loads(path.read_text())
 
 
 def test_two_processes_train_and_score_what_one_scores(segmentation_root, tmp_path):
@@ -33,6 +35,7 @@ def test_two_processes_train_and_score_what_one_scores(segmentation_root, tmp_pa
             'test', cfg, checkpoint, processes, '--work-dir', tmp_path / f'test{processes}',
             '--cfg-options', *options,
         )  # fmt: skip
+    assert len(list((tmp_path / 'test2').glob('*/*.rank1.json'))) == 1
     one, two = (metrics(tmp_path / f'test{processes}') for processes in (1, 2))
     for name in ('mIoU', 'mBIoU', 'aAcc'):
         assert one[name] == two[name]
