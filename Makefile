@@ -30,7 +30,7 @@ $(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
 	MMCV_WITH_OPS=1 $(PIP) install --quiet --no-build-isolation -r requirements/mmcv.txt
 	touch $@
 
-$(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt)
+$(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops/csrc/*)
 	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg tests,-r requirements/$(name).txt)
 	$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	touch $@

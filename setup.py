@@ -1,6 +1,12 @@
-"""Packaging of fade_mm; `make` installs it together with everything it stands on."""
+"""Packaging of fade_mm; `make` installs it together with everything it stands on.
 
+The CPU kernel is built where torch can be imported, that is with ``--no-build-isolation``, and a
+C++ compiler is found. Without it everything works, more slowly.
+"""
+
+import platform
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -12,6 +18,50 @@ def requirements(name: str) -> list[str]:
     """The requirements in ``requirements/<name>.txt``, without comments."""
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in (re.sub(r'\s*#.*', '', line) for line in lines) if line]
+
+
+def cpu_kernel() -> dict:
+    """What `setup` needs to build the CPU kernel; nothing where torch is absent."""
+    try:
+        from torch.utils.cpp_extension import BuildExtension, CppExtension
+    except ImportError:
+        print('fade_mm: no CPU kernel, since torch cannot be imported', file=sys.stderr)
+        return {}
+
+    # One file per instruction set, chosen at run time: a wheel runs on any machine of its kind.
+    instruction_sets = {'baseline': [], 'avx2': [], 'avx512': []}
+    if platform.machine() in ('x86_64', 'AMD64'):
+        instruction_sets['avx2'] = ['-mavx2', '-mfma']
+        instruction_sets['avx512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl']
+    flags = ['-O3', '-ffp-contract=fast']
+
+    class Build(BuildExtension):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs, use_ninja=False)
+
+        def run(self):
+            try:
+                super().run()
+            except Exception as error:
+                print(f'fade_mm: no CPU kernel, since it cannot be built: {error}', file=sys.stderr)
+
+        def build_extension(self, extension):
+            for name, more in instruction_sets.items():
+                extension.extra_objects += self.compiler.compile(
+                    [f'fade_mm/ops/csrc/kernel_{name}.cpp'],
+                    output_dir=self.build_temp,
+                    extra_postargs=[*flags, *more],
+                )
+            super().build_extension(extension)
+
+    extension = CppExtension(
+        'fade_mm.ops._cpu',
+        ['fade_mm/ops/csrc/bind.cpp'],
+        depends=[str(path) for path in Path('fade_mm/ops/csrc').iterdir()],
+        extra_compile_args=flags,
+        optional=True,
+    )
+    return {'ext_modules': [extension], 'cmdclass': {'build_ext': Build}}
 
 
 setup(
@@ -34,4 +84,5 @@ setup(
         'rich',
     ],
     extras_require={name: requirements(name) for name in ('mmdet', 'mmseg', 'tests')},
+    **cpu_kernel(),
 )

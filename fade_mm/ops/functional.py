@@ -2,11 +2,13 @@
 
 from torch import Tensor
 
-from . import library
+from . import dispatch, library
 from .checks import check_feature, check_pair, check_positive, is_tracing, kernel_size_of
 
 
-def reassemble(de: Tensor, kernels: Tensor, scale_factor: int = 2) -> Tensor:
+def reassemble(
+    de: Tensor, kernels: Tensor, scale_factor: int = 2, *, backend: str | None = None
+) -> Tensor:
     """Reassemble a feature with one kernel per output point.
 
     The output at ``(i, j)`` is the sum of the ``K x K`` points of ``de`` around
@@ -20,6 +22,8 @@ def reassemble(de: Tensor, kernels: Tensor, scale_factor: int = 2) -> Tensor:
             rounding down left over reads where the last one does. With ``h == H`` and ``w == W``,
             the scale factor is 1 for that call.
         scale_factor: Ratio of the two resolutions. Default: 2.
+        backend: The backend that must compute it, a key of `backends`. Default: that of
+            `use_backend`, or else the fastest that can.
 
     Returns:
         The upsampled feature ``(N, C, h, w)`` in the dtype of ``de``; half-precision inputs are
@@ -27,12 +31,14 @@ def reassemble(de: Tensor, kernels: Tensor, scale_factor: int = 2) -> Tensor:
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
-        ValueError: shapes or devices do not fit.
+        ValueError: shapes or devices do not fit, or there is no such backend.
+        RuntimeError: the backend cannot compute with these tensors.
 
     Source: CARAFE (arXiv 1905.02188), section 3.2.
     """
-    _check(de, scale_factor, 'kernels', kernels)
-    return library.gated_reassemble(de, kernels, None, None, None, scale_factor, False)
+    _check(de, scale_factor, 'kernels', kernels, backend)
+    backend = backend or dispatch.preferred_backend()
+    return library.gated_reassemble(de, kernels, None, None, None, scale_factor, False, backend)
 
 
 def gated_reassemble(
@@ -43,6 +49,7 @@ def gated_reassemble(
     gate: Tensor | None = None,
     en: Tensor | None = None,
     scale_factor: int = 2,
+    backend: str | None = None,
 ) -> Tensor:
     """Softmax, reassembly and decoder-dependent gate in one call.
 
@@ -60,6 +67,8 @@ def gated_reassemble(
         gate: The gate before the sigmoid, ``(N, 1, H, W)``; needs ``en``. Default: no gate.
         en: Encoder feature ``(N, C, h, w)``; needs ``gate``. Default: none.
         scale_factor: Ratio of the two resolutions. Default: 2.
+        backend: The backend that must compute it, a key of `backends`. Default: that of
+            `use_backend`, or else the fastest that can.
 
     Returns:
         The upsampled feature ``(N, C, h, w)`` in the dtype of ``de``; half-precision inputs are
@@ -67,11 +76,13 @@ def gated_reassemble(
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
-        ValueError: shapes or devices do not fit, or only one of ``gate`` and ``en`` is given.
+        ValueError: shapes or devices do not fit, only one of ``gate`` and ``en`` is given, or
+            there is no such backend.
+        RuntimeError: the backend cannot compute with these tensors.
 
     Source: FADE (arXiv 2207.10392), section 4.
     """
-    _check(de, scale_factor, 'logits', logits)
+    _check(de, scale_factor, 'logits', logits, backend)
     if logits_de is not None:
         _check_like('logits_de', logits_de, (*logits.shape[:2], *de.shape[2:]), de)
     if (gate is None) != (en is None):
@@ -80,10 +91,12 @@ def gated_reassemble(
     if gate is not None:
         _check_like('gate', gate, (de.shape[0], 1, *de.shape[2:]), de)
         _check_like('en', en, (*de.shape[:2], *logits.shape[2:]), de)
-    return library.gated_reassemble(de, logits, logits_de, gate, en, scale_factor, True)
+    backend = backend or dispatch.preferred_backend()
+    return library.gated_reassemble(de, logits, logits_de, gate, en, scale_factor, True, backend)
 
 
-def _check(de: Tensor, scale_factor: int, name: str, kernels: Tensor) -> None:
+def _check(de: Tensor, scale_factor: int, name: str, kernels: Tensor, backend: str | None) -> None:
+    dispatch.check_backend(backend)
     check_positive(scale_factor=scale_factor)
     check_feature('de', de)
     check_feature(name, kernels)

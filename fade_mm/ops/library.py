@@ -3,33 +3,40 @@
 import torch
 from torch import Tensor
 
-from . import reference
+from . import dispatch
+from .reference import empty_output
 
 _ARGUMENTS = (
     'Tensor de, Tensor logits, Tensor? logits_de, Tensor? gate, Tensor? en, '
-    'int scale_factor, bool softmax'
+    'int scale_factor, bool softmax, str? backend=None'
 )
 
-gated_reassemble = torch.library.custom_op(
-    'fade_mm::gated_reassemble',
-    reference.forward,
-    mutates_args=(),
-    schema=f'({_ARGUMENTS}) -> Tensor',
+
+@torch.library.custom_op(
+    'fade_mm::gated_reassemble', mutates_args=(), schema=f'({_ARGUMENTS}) -> Tensor'
 )
-gated_reassemble_backward = torch.library.custom_op(
+def gated_reassemble(de, logits, logits_de, gate, en, scale_factor, softmax, backend=None):
+    """Softmax (unless ``softmax`` is off), reassembly and gate; see `ops.gated_reassemble`."""
+    tensors = de, logits, logits_de, gate, en
+    return dispatch.select(backend, *tensors).forward(*tensors, scale_factor, softmax)
+
+
+@torch.library.custom_op(
     'fade_mm::gated_reassemble_backward',
-    reference.backward,
     mutates_args=(),
     schema=f'(Tensor grad, {_ARGUMENTS}) -> Tensor[]',
 )
+def gated_reassemble_backward(
+    grad, de, logits, logits_de, gate, en, scale_factor, softmax, backend=None
+):
+    """Gradients of the tensors that were given, in the order of the arguments."""
+    tensors = grad, de, logits, logits_de, gate, en
+    return dispatch.select(backend, *tensors).backward(*tensors, scale_factor, softmax)
 
 
 @gated_reassemble.register_fake
-def _fake(de, logits, logits_de, gate, en, scale_factor, softmax):
-    shape = (*de.shape[:2], *logits.shape[2:])
-    return torch.empty(
-        shape, dtype=de.dtype, device=de.device, memory_format=reference.memory_format(de)
-    )
+def _fake(de, logits, *rest):
+    return empty_output(de, logits)
 
 
 @gated_reassemble_backward.register_fake
@@ -45,7 +52,8 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad):
     grads = iter(gated_reassemble_backward(grad, *ctx.saved_tensors, *ctx.options))
-    return *(next(grads) if given else None for given in ctx.is_given), None, None
+    given = (next(grads) if given else None for given in ctx.is_given)
+    return *given, *(None for _ in ctx.options)
 
 
 gated_reassemble.register_autograd(_backward, setup_context=_setup_context)

@@ -32,12 +32,7 @@ def forward(
     kernels = _kernels(logits, logits_de, blocks, softmax, dtype)
     kernel_size = kernel_size_of('logits', logits)
     padded = F.pad(de.to(dtype), [kernel_size // 2] * 4)
-    out = torch.empty(
-        (*de.shape[:2], *logits.shape[2:]),
-        dtype=dtype,
-        device=de.device,
-        memory_format=memory_format(de),
-    )
+    out = empty_output(de, logits, dtype)
     for block in blocks:
         taps = kernels[block.points].contiguous().split(1, dim=1)
         y = padded[block.window(0, 0)] * taps[0]
@@ -106,11 +101,20 @@ def backward(
     return [torch.empty_like(x).copy_(grads[name]) for name, x in given.items() if x is not None]
 
 
-def memory_format(x: Tensor) -> torch.memory_format:
-    """The memory format of ``x``: channels-last only where that is unambiguous."""
-    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
-        return torch.contiguous_format
-    return torch.channels_last
+def why_not(*tensors: Tensor) -> str | None:
+    """Why this backend cannot compute with the tensors: it always can."""
+    return None
+
+
+def empty_output(de: Tensor, logits: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Room for the output, in the memory format of ``de`` and, by default, in its dtype."""
+    last = de.is_contiguous(memory_format=torch.channels_last) and not de.is_contiguous()
+    return torch.empty(
+        (*de.shape[:2], *logits.shape[2:]),
+        dtype=dtype or de.dtype,
+        device=de.device,
+        memory_format=torch.channels_last if last else torch.contiguous_format,
+    )
 
 
 class _Block(NamedTuple):

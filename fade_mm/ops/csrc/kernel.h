@@ -1,0 +1,55 @@
+// What the dispatcher and the kernels of each instruction set share: plain data, no library.
+#pragma once
+
+#include <cstdint>
+
+namespace fade_mm {
+
+enum class DType : int { kFloat, kDouble, kBFloat16 };
+
+// A tensor (n, c, row, col) of any dtype and strides (in elements); `data` is null where absent.
+struct View {
+  void* data = nullptr;
+  DType dtype = DType::kFloat;
+  int64_t stride[4] = {0, 0, 0, 0};
+};
+
+// One call, forward or backward. The grads of absent tensors are absent.
+struct Problem {
+  int64_t batch, channels, low_height, low_width, height, width;
+  int64_t kernel_size;
+  int64_t step;  // the scale factor, or 1 where both resolutions are equal
+  bool softmax;
+  View de, logits, logits_de, gate, en;
+  View out;   // forward
+  View grad;  // backward, as all below
+  View grad_de, grad_logits, grad_logits_de, grad_gate, grad_en;
+};
+
+// The part of a problem that one thread computes: low-resolution rows [top, bottom) and columns
+// [left, right) of one item of the batch, and the output points that read around them.
+struct Tile {
+  int64_t item, top, bottom, left, right;
+};
+
+// The kernels of one instruction set, accumulating in T. `scratch` is what a tile needs beside its
+// inputs and outputs, in elements, aligned to 64 bytes.
+template <class T>
+struct KernelsOf {
+  int64_t (*scratch_size)(const Problem&, int64_t columns, bool backward);
+  void (*forward)(const Problem&, const Tile&, T* scratch);
+  void (*backward)(const Problem&, const Tile&, T* scratch);
+};
+
+struct Kernels {
+  const char* name;
+  KernelsOf<float> of_float;
+  KernelsOf<double> of_double;
+};
+
+// Null where the binary holds no such kernels.
+const Kernels* baseline_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+
+}  // namespace fade_mm

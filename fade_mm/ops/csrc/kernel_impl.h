@@ -1,0 +1,786 @@
+// The kernels, in vectors of VECTOR_BYTES. Each kernel_*.cpp compiles this file for one instruction
+// set; everything is internal to it and no library header is used, so that no function compiled
+// for a newer instruction set can be linked in place of a common one.
+//
+// The output is cut into sub-pixel phases: the points of a low-resolution row's output rows that
+// have the same row and column remainder. All phases of a low-resolution point (a "cell") read the
+// same K x K neighbourhood, and along a row of cells neighbouring points are neighbours in memory.
+// So a tile keeps, in buffers that fit into the cache,
+//   - a ring of K rows of `de`, zero-padded,          ring[row % K][channel][cell]
+//   - the kernels of one row of cells,                kernels[phase][tap][cell]
+// and every load of a row serves all the phases, every load of a kernel several channels.
+// Where `width` exceeds low_width * step, the columns left over are phases of the last cell alone.
+#pragma once
+
+#include "kernel.h"
+
+#ifndef VECTOR_BYTES
+#error "define VECTOR_BYTES and KERNELS before including this file"
+#endif
+
+namespace fade_mm {
+namespace {
+
+// The same size and byte width of vector for every lane type; unaligned loads and stores.
+template <class T>
+struct Lanes;
+#define FADE_MM_LANES(T, I)                                                        \
+  template <>                                                                      \
+  struct Lanes<T> {                                                                \
+    typedef T V __attribute__((vector_size(VECTOR_BYTES)));                        \
+    typedef I Int __attribute__((vector_size(VECTOR_BYTES)));                      \
+    typedef T Loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias)); \
+  };
+FADE_MM_LANES(float, int32_t)
+FADE_MM_LANES(double, int64_t)
+#undef FADE_MM_LANES
+
+template <class T>
+using V = typename Lanes<T>::V;
+template <class T>
+constexpr int64_t kLanes = VECTOR_BYTES / sizeof(T);
+
+template <class T>
+inline V<T> load(const T* p) {
+  return *reinterpret_cast<const typename Lanes<T>::Loose*>(p);
+}
+template <class T>
+inline void store(T* p, V<T> x) {
+  *reinterpret_cast<typename Lanes<T>::Loose*>(p) = x;
+}
+
+// Registers decide how many accumulators a block may have: 32 with AVX-512 and on Arm, else 16.
+#if VECTOR_BYTES == 64 || defined(__aarch64__)
+constexpr int kMaxPhases = 4;   // phases that share a load of a row
+constexpr int kMaxChannels = 4; // channels that share a load of a kernel
+#else
+constexpr int kMaxPhases = 2;
+constexpr int kMaxChannels = 2;
+#endif
+constexpr int64_t kReassembled = 4;    // channels of forward's inner buffer
+constexpr int64_t kGradChannels = 16;  // channels of backward's inner buffer
+
+inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
+inline int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// exp to the last bits of T, for finite x clamped to where the result is normal; NaN stays NaN.
+inline V<float> exp(V<float> x) {
+  const V<float> low = V<float>{} - 87.0f, high = V<float>{} + 88.0f;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const V<float> magic = V<float>{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const V<float> shifted = x * 1.44269504f + magic;
+  const V<float> n = shifted - magic;
+  const V<float> r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  V<float> p = V<float>{} + 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  typedef Lanes<float>::Int Int;
+  const Int power = ((Int)shifted - (Int)magic + 127) << 23;
+  return p * (V<float>)power;
+}
+inline V<double> exp(V<double> x) {
+  for (int64_t i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
+  return x;
+}
+
+// --- Rows of tensors of any dtype and strides ---------------------------------------------------
+
+inline float widen(const uint16_t x) {  // of bfloat16
+  const uint32_t bits = static_cast<uint32_t>(x) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+inline float widen(const float x) { return x; }
+inline double widen(const double x) { return x; }
+
+template <class D, class T>
+inline D narrow(T x) {
+  return static_cast<D>(x);
+}
+template <>
+inline uint16_t narrow<uint16_t, float>(float x) {  // to bfloat16, to the nearest, ties to even
+  uint32_t bits;
+  __builtin_memcpy(&bits, &x, sizeof(bits));
+  if (x != x) return 0x7fc0;
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+template <>
+inline uint16_t narrow<uint16_t, double>(double x) {
+  return narrow<uint16_t>(static_cast<float>(x));
+}
+
+inline int64_t offset(const View& x, int64_t n, int64_t c, int64_t row, int64_t col) {
+  return n * x.stride[0] + c * x.stride[1] + row * x.stride[2] + col * x.stride[3];
+}
+
+template <class S, class T>
+inline void load_as(const S* from, int64_t stride, int64_t count, T* to) {
+  if (stride == 1) {
+    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(widen(from[j]));
+  } else {
+    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(widen(from[j * stride]));
+  }
+}
+template <class S, class T>
+inline void store_as(const T* from, int64_t stride, int64_t count, S* to) {
+  if (stride == 1) {
+    for (int64_t j = 0; j < count; ++j) to[j] = narrow<S>(from[j]);
+  } else {
+    for (int64_t j = 0; j < count; ++j) to[j * stride] = narrow<S>(from[j]);
+  }
+}
+
+// `count` values of a row, converted.
+template <class T>
+inline void load_row(const View& x, int64_t n, int64_t c, int64_t row, int64_t col, int64_t count,
+                     T* to) {
+  const int64_t at = offset(x, n, c, row, col), stride = x.stride[3];
+  switch (x.dtype) {
+    case DType::kFloat: return load_as(static_cast<const float*>(x.data) + at, stride, count, to);
+    case DType::kDouble: return load_as(static_cast<const double*>(x.data) + at, stride, count, to);
+    case DType::kBFloat16:
+      return load_as(static_cast<const uint16_t*>(x.data) + at, stride, count, to);
+  }
+}
+template <class T>
+inline void store_row(const T* from, const View& x, int64_t n, int64_t c, int64_t row, int64_t col,
+                      int64_t count) {
+  const int64_t at = offset(x, n, c, row, col), stride = x.stride[3];
+  switch (x.dtype) {
+    case DType::kFloat: return store_as(from, stride, count, static_cast<float*>(x.data) + at);
+    case DType::kDouble: return store_as(from, stride, count, static_cast<double*>(x.data) + at);
+    case DType::kBFloat16:
+      return store_as(from, stride, count, static_cast<uint16_t*>(x.data) + at);
+  }
+}
+
+inline bool is(const View& x, float) { return x.dtype == DType::kFloat; }
+inline bool is(const View& x, double) { return x.dtype == DType::kDouble; }
+
+// A row in place where it is contiguous and of type T, else null.
+template <class T>
+inline T* row_in_place(const View& x, int64_t n, int64_t c, int64_t row, int64_t col) {
+  if (!is(x, T()) || x.stride[3] != 1) return nullptr;
+  return static_cast<T*>(x.data) + offset(x, n, c, row, col);
+}
+// A row in place, or else loaded into `spare`.
+template <class T>
+inline const T* view_row(const View& x, int64_t n, int64_t c, int64_t row, int64_t col,
+                         int64_t count, T* spare) {
+  if (const T* place = row_in_place<T>(x, n, c, row, col)) return place;
+  load_row(x, n, c, row, col, count, spare);
+  return spare;
+}
+
+// --- Geometry -------------------------------------------------------------------------------------
+
+// The cells whose output points a tile looks at, as buffers hold them. Forward looks at the tile's
+// own cells; backward's gradient of `de` also at those around.
+template <class T>
+struct Cells {
+  int64_t step, kernel_size, taps, radius;
+  int64_t left;         // the low-resolution column of buffers' cell 0; may lie outside
+  int64_t first, last;  // the cells [first, last) lie inside of the feature
+  int64_t stride;       // cells of a buffer's row, a multiple of the vector
+  int64_t column;       // the output column where cell `first` begins
+  int64_t main, over;   // output columns: of all cells; left over for the last cell
+  int64_t max_rows;     // output rows of a low-resolution row, at most
+
+  Cells(const Problem& p, int64_t left, int64_t right, int64_t halo)
+      : step(p.step), kernel_size(p.kernel_size), taps(kernel_size * kernel_size),
+        radius(kernel_size / 2), left(left - halo) {
+    const int64_t begin = max(left - halo, 0), end = min(right + halo, p.low_width);
+    first = begin - this->left;
+    last = end - this->left;
+    stride = stride_of(right - left, halo);
+    column = begin * step;
+    main = min(end * step, p.width) - column;
+    over = end == p.low_width ? max(p.width - end * step, 0) : 0;
+    max_rows = max_rows_of(p);
+  }
+
+  // Room for loads of whole vectors that begin at any cell, and at any tap from there.
+  static int64_t stride_of(int64_t columns, int64_t halo) {
+    return round_up(columns, kLanes<T>) + round_up(2 * halo, kLanes<T>);
+  }
+  static int64_t max_rows_of(const Problem& p) {
+    return max(p.step, p.height - (p.low_height - 1) * p.step);
+  }
+  // Phases: first those of all cells, row by row, then those of the last cell alone.
+  static int64_t phases_of(const Problem& p) {
+    const int64_t over = max(p.width - p.low_width * p.step, 0);
+    return max_rows_of(p) * (p.step + over);
+  }
+
+  int64_t columns() const { return main + over; }
+  int64_t phase(int64_t row, int64_t remainder) const { return row * step + remainder; }
+  int64_t over_phase(int64_t row, int64_t i) const { return max_rows * step + row * over + i; }
+
+  // From a row of output points to its phases, which begin `phase_stride` apart.
+  void split(const T* from, int64_t row, T* phases, int64_t phase_stride) const {
+    T* to = phases + phase(row, 0) * phase_stride + first;
+    if (step == 1) {
+      for (int64_t j = 0; j < main; ++j) to[j] = from[j];
+    } else if (step == 2) {
+      T* odd = to + phase_stride;
+      const int64_t pairs = main / 2;
+      for (int64_t x = 0; x < pairs; ++x) {
+        to[x] = from[2 * x];
+        odd[x] = from[2 * x + 1];
+      }
+      if (main % 2) to[pairs] = from[2 * pairs];
+    } else {
+      for (int64_t r = 0; r < step; ++r)
+        for (int64_t x = 0; x * step + r < main; ++x)
+          to[r * phase_stride + x] = from[x * step + r];
+    }
+    for (int64_t i = 0; i < over; ++i)
+      phases[over_phase(row, i) * phase_stride + last - 1] = from[main + i];
+  }
+
+  // And back.
+  void join(const T* phases, int64_t phase_stride, int64_t row, T* to) const {
+    const T* from = phases + phase(row, 0) * phase_stride + first;
+    if (step == 1) {
+      for (int64_t j = 0; j < main; ++j) to[j] = from[j];
+    } else if (step == 2) {
+      const T* odd = from + phase_stride;
+      const int64_t pairs = main / 2;
+      for (int64_t x = 0; x < pairs; ++x) {
+        to[2 * x] = from[x];
+        to[2 * x + 1] = odd[x];
+      }
+      if (main % 2) to[2 * pairs] = from[pairs];
+    } else {
+      for (int64_t r = 0; r < step; ++r)
+        for (int64_t x = 0; x * step + r < main; ++x)
+          to[x * step + r] = from[r * phase_stride + x];
+    }
+    for (int64_t i = 0; i < over; ++i)
+      to[main + i] = phases[over_phase(row, i) * phase_stride + last - 1];
+  }
+
+  // Repeat a value per cell for each of its output columns.
+  void repeat(const T* cells, T* to) const {
+    for (int64_t j = 0; j < main; ++j) to[j] = cells[first + j / step];
+    for (int64_t i = 0; i < over; ++i) to[main + i] = cells[last - 1];
+  }
+
+  // Call f(phase, phases, cell) for the runs of phases of `rows` output rows, and the first cell
+  // that they concern when the cells are taken in vectors from cell `begin`.
+  template <class F>
+  void for_runs(int64_t rows, int64_t begin, F f) const {
+    f(int64_t(0), rows * step, begin);
+    if (over && last - 1 >= begin)
+      f(over_phase(0, 0), rows * over, begin + (last - 1 - begin) / kLanes<T> * kLanes<T>);
+  }
+};
+
+// Output rows [begin, end) that read around a low-resolution row.
+struct Rows {
+  int64_t begin, end;
+  Rows(const Problem& p, int64_t low)
+      : begin(low * p.step),
+        end(low == p.low_height - 1 ? p.height : min((low + 1) * p.step, p.height)) {}
+  int64_t count() const { return end - begin; }
+};
+
+// Hands out aligned pieces of a tile's scratch memory, zeroed; or, of null, only adds them up.
+template <class T>
+struct Scratch {
+  T* next;
+  int64_t used = 0;
+  explicit Scratch(T* memory) : next(memory) {}
+  T* take(int64_t count) {
+    count = round_up(count, 64 / sizeof(T));
+    used += count;
+    if (!next) return nullptr;
+    T* piece = next;
+    __builtin_memset(piece, 0, count * sizeof(T));
+    next += count;
+    return piece;
+  }
+};
+
+// --- What forward and backward share ----------------------------------------------------------------
+
+// The rows of `de` around a low-resolution row.
+template <class T>
+struct Ring {
+  int64_t channels, stride, slots;
+  T* memory;
+
+  Ring(const Problem& p, int64_t columns, Scratch<T>& scratch)
+      : channels(round_up(p.channels, kReassembled)),
+        stride(round_up(columns, kLanes<T>) + round_up(p.kernel_size - 1, kLanes<T>)),
+        slots(p.kernel_size),
+        memory(scratch.take(slots * channels * stride)) {}
+
+  T* row(int64_t low_row) const {
+    return memory + ((low_row + slots) % slots) * channels * stride;
+  }
+
+  // Columns [left - radius, right + radius) of a low-resolution row, zero outside of the feature.
+  void fill(const Problem& p, const Tile& tile, int64_t low_row) const {
+    const int64_t radius = slots / 2;
+    T* to = row(low_row);
+    if (low_row < 0 || low_row >= p.low_height) {
+      __builtin_memset(to, 0, channels * stride * sizeof(T));
+      return;
+    }
+    const int64_t begin = max(tile.left - radius, 0), end = min(tile.right + radius, p.low_width);
+    to += begin - (tile.left - radius);
+    for (int64_t c = 0; c < p.channels; ++c)
+      load_row(p.de, tile.item, c, low_row, begin, end - begin, to + c * stride);
+  }
+};
+
+// The kernels and the gate of one low-resolution row.
+template <class T>
+struct Kernel {
+  T* kernels;    // [phase][tap][cell]
+  T* logits_de;  // [tap][cell]
+  T* gate;       // [cell]
+  T* gate_row;   // [output column]
+  T* spare;      // [output column]
+
+  Kernel(const Problem& p, int64_t columns, int64_t halo, Scratch<T>& scratch) {
+    const int64_t stride = Cells<T>::stride_of(columns, halo);
+    const int64_t taps = p.kernel_size * p.kernel_size;
+    const int64_t width = row_size(p, columns, halo);
+    kernels = scratch.take(Cells<T>::phases_of(p) * taps * stride);
+    logits_de = scratch.take(taps * stride);
+    gate = scratch.take(stride);
+    gate_row = scratch.take(width);
+    spare = scratch.take(width);
+  }
+
+  static int64_t row_size(const Problem& p, int64_t columns, int64_t halo) {
+    return (columns + 2 * halo) * p.step + max(p.width - p.low_width * p.step, 0) + kLanes<T>;
+  }
+
+  void fill(const Problem& p, const Cells<T>& cells, int64_t item, int64_t low) const {
+    const Rows rows(p, low);
+    const int64_t taps = cells.taps, stride = cells.stride;
+    const int64_t low_column = cells.left + cells.first, count = cells.last - cells.first;
+    if (p.logits_de.data)
+      for (int64_t t = 0; t < taps; ++t)
+        load_row(p.logits_de, item, t, low, low_column, count,
+                 logits_de + t * stride + cells.first);
+    for (int64_t i = 0; i < rows.count(); ++i)
+      for (int64_t t = 0; t < taps; ++t) {
+        const T* row = view_row(p.logits, item, t, rows.begin + i, cells.column, cells.columns(),
+                                spare);
+        cells.split(row, i, kernels + t * stride, taps * stride);
+      }
+    if (p.softmax)
+      cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
+        for (int64_t i = phase; i < phase + phases; ++i)
+          for (int64_t k = cell; k < stride; k += kLanes<T>)
+            softmax(kernels + i * taps * stride + k, taps, stride, logits_de + k);
+      });
+    if (p.gate.data) {
+      load_row(p.gate, item, 0, low, low_column, count, gate + cells.first);
+      for (int64_t k = 0; k < stride; k += kLanes<T>)
+        store(gate + k, 1 / (1 + exp(-load(gate + k))));
+      cells.repeat(gate, gate_row);
+    }
+  }
+
+  static void softmax(T* logits, int64_t taps, int64_t stride, const T* more) {
+    V<T> top = load(logits) + load(more);
+    store(logits, top);
+    for (int64_t t = 1; t < taps; ++t) {
+      const V<T> x = load(logits + t * stride) + load(more + t * stride);
+      store(logits + t * stride, x);
+      top = x > top ? x : top;
+    }
+    V<T> sum = {};
+    for (int64_t t = 0; t < taps; ++t) {
+      const V<T> x = exp(load(logits + t * stride) - top);
+      store(logits + t * stride, x);
+      sum += x;
+    }
+    const V<T> scale = 1 / sum;
+    for (int64_t t = 0; t < taps; ++t) store(logits + t * stride, load(logits + t * stride) * scale);
+  }
+};
+
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
+
+// Call f(i, Constant<N>()) for [begin, end) in blocks of N = Max, and of N / 2, ... at the end.
+template <int Max, class F>
+inline void in_blocks(int64_t begin, int64_t end, F f) {
+  int64_t i = begin;
+  for (; i + Max <= end; i += Max) f(i, Constant<Max>());
+  if constexpr (Max > 1) in_blocks<Max / 2>(i, end, f);
+}
+
+// --- Forward ------------------------------------------------------------------------------------
+
+// One vector of cells, for C channels and P phases: the sum over the taps of kernel times row.
+template <class T, int C, int P>
+inline void reassemble(const T* const* rows, int64_t at, int64_t row_stride, const T* kernels,
+                       int64_t kernel_size, int64_t tap_stride, T* y, int64_t channel_stride,
+                       int64_t phase_stride) {
+  const int64_t taps = kernel_size * kernel_size;
+  V<T> sum[P][C] = {};
+  for (int64_t u = 0, tap = 0; u < kernel_size; ++u)
+    for (int64_t v = 0; v < kernel_size; ++v, ++tap) {
+      V<T> x[C];
+      for (int c = 0; c < C; ++c) x[c] = load(rows[u] + at + c * row_stride + v);
+      for (int i = 0; i < P; ++i) {
+        const V<T> kernel = load(kernels + (i * taps + tap) * tap_stride);
+        for (int c = 0; c < C; ++c) sum[i][c] += kernel * x[c];
+      }
+    }
+  for (int i = 0; i < P; ++i)
+    for (int c = 0; c < C; ++c) store(y + i * phase_stride + c * channel_stride, sum[i][c]);
+}
+
+template <class T>
+struct Forward {
+  Ring<T> ring;
+  Kernel<T> kernel;
+  const int64_t stride, phase_stride;
+  T* y;      // [phase][channel][cell]
+  T* joined; // [output column]
+
+  Forward(const Problem& p, int64_t columns, Scratch<T>& scratch)
+      : ring(p, columns, scratch), kernel(p, columns, 0, scratch),
+        stride(Cells<T>::stride_of(columns, 0)), phase_stride(kReassembled * stride),
+        y(scratch.take(Cells<T>::phases_of(p) * phase_stride)),
+        joined(scratch.take(Kernel<T>::row_size(p, columns, 0))) {}
+
+  void run(const Problem& p, const Tile& tile) const {
+    const Cells<T> cells(p, tile.left, tile.right, 0);
+    const T** around = static_cast<const T**>(__builtin_alloca(p.kernel_size * sizeof(T*)));
+    for (int64_t u = 0; u < p.kernel_size - 1; ++u)
+      ring.fill(p, tile, tile.top - cells.radius + u);
+    for (int64_t low = tile.top; low < tile.bottom; ++low) {
+      ring.fill(p, tile, low + cells.radius);
+      kernel.fill(p, cells, tile.item, low);
+      for (int64_t u = 0; u < p.kernel_size; ++u) around[u] = ring.row(low - cells.radius + u);
+      const Rows rows(p, low);
+      for (int64_t channel = 0; channel < p.channels; channel += kReassembled) {
+        cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
+          for (int64_t k = cell; k < stride; k += kLanes<T>)
+            in_blocks<kMaxPhases>(phase, phase + phases, [&](int64_t i, auto block) {
+              for (int64_t c = 0; c < kReassembled; c += kMaxChannels)
+                reassemble<T, kMaxChannels, block.value>(
+                    around, (channel + c) * ring.stride + k, ring.stride,
+                    kernel.kernels + i * cells.taps * stride + k, cells.kernel_size, stride,
+                    y + i * phase_stride + c * stride + k, stride, phase_stride);
+            });
+        });
+        for (int64_t c = 0; c < min(kReassembled, p.channels - channel); ++c)
+          for (int64_t i = 0; i < rows.count(); ++i)
+            finish(p, cells, tile.item, channel + c, rows.begin + i, y + c * stride, i);
+      }
+    }
+  }
+
+  // Blend the encoder feature in, and write a row of the output.
+  void finish(const Problem& p, const Cells<T>& cells, int64_t item, int64_t channel, int64_t at,
+              const T* phases, int64_t i) const {
+    const int64_t count = cells.columns();
+    T* place = row_in_place<T>(p.out, item, channel, at, cells.column);
+    T* row = place && !p.gate.data ? place : joined;
+    cells.join(phases, phase_stride, i, row);
+    if (p.gate.data) {
+      const T* en = view_row(p.en, item, channel, at, cells.column, count, kernel.spare);
+      T* to = place ? place : joined;
+      for (int64_t j = 0; j < count; ++j)
+        to[j] = joined[j] * (1 - kernel.gate_row[j]) + en[j] * kernel.gate_row[j];
+    }
+    if (!place) store_row(joined, p.out, item, channel, at, cells.column, count);
+  }
+};
+
+// --- Backward -----------------------------------------------------------------------------------
+
+// One vector of cells: the gradient of P phases' kernels at W neighbouring taps, added up over the
+// channels.
+template <class T, int W, int P>
+inline void correlate(const T* grad, int64_t phase_stride, int64_t channel_stride, const T* row,
+                      int64_t row_stride, int64_t channels, T* grad_kernels, int64_t kernel_stride,
+                      int64_t tap_stride) {
+  V<T> sum[P][W];
+  for (int i = 0; i < P; ++i)
+    for (int v = 0; v < W; ++v) sum[i][v] = load(grad_kernels + i * kernel_stride + v * tap_stride);
+  for (int64_t c = 0; c < channels; ++c) {
+    V<T> g[P];
+    for (int i = 0; i < P; ++i) g[i] = load(grad + i * phase_stride + c * channel_stride);
+    for (int v = 0; v < W; ++v) {
+      const V<T> x = load(row + c * row_stride + v);
+      for (int i = 0; i < P; ++i) sum[i][v] += g[i] * x;
+    }
+  }
+  for (int i = 0; i < P; ++i)
+    for (int v = 0; v < W; ++v) store(grad_kernels + i * kernel_stride + v * tap_stride, sum[i][v]);
+}
+
+// One vector of cells: the gradient of `de` at C channels and U rows around, gathered from `phases`
+// phases of one row of cells.
+template <class T, int C, int U>
+inline void gather(const T* kernels, int64_t kernel_size, int64_t tap_stride, const T* grad,
+                   int64_t phase_stride, int64_t channel_stride, int64_t phases,
+                   V<T> (&sum)[U][C]) {
+  const int64_t taps = kernel_size * kernel_size;
+  for (int64_t i = 0; i < phases; ++i)
+    for (int64_t v = 0; v < kernel_size; ++v) {
+      const int64_t source = kernel_size - 1 - v;
+      V<T> g[C];
+      for (int c = 0; c < C; ++c) g[c] = load(grad + i * phase_stride + c * channel_stride + source);
+      for (int u = 0; u < U; ++u) {
+        const V<T> kernel =
+            load(kernels + (i * taps + u * kernel_size + v) * tap_stride + source);
+        for (int c = 0; c < C; ++c) sum[u][c] += g[c] * kernel;
+      }
+    }
+}
+
+template <class T>
+struct Backward {
+  static constexpr int kMaxTaps = 5;  // taps or rows that share a load
+
+  const int64_t halo;
+  Ring<T> ring;
+  Kernel<T> kernel;                // of the cells around the tile too
+  const int64_t stride, own_stride;  // of rows of cells with those around, and without
+  const int64_t phases, phase_stride;
+  T* grad;          // [phase][channel][cell around too], times (1 - gate)
+  T* grad_kernels;  // [phase][tap][cell]
+  T* grad_low;      // [tap][cell]: grad_kernels' sum over the phases
+  T* grad_gate;     // [cell]
+  T* products;      // [output row][output column]: grad times en, summed over the channels
+  T* en_products;   // [phase][cell]: the same
+  T* grad_de;       // [low row % K][channel][cell]
+  T* row;           // [output column]
+  T* row_en;        // [output column]
+
+  Backward(const Problem& p, int64_t columns, Scratch<T>& scratch)
+      : halo(p.kernel_size / 2), ring(p, columns, scratch), kernel(p, columns, halo, scratch),
+        stride(Cells<T>::stride_of(columns, halo)),
+        own_stride(Cells<T>::stride_of(columns, 0)), phases(Cells<T>::phases_of(p)),
+        phase_stride(kGradChannels * stride) {
+    const int64_t taps = p.kernel_size * p.kernel_size;
+    const int64_t width = Kernel<T>::row_size(p, columns, halo);
+    grad = scratch.take(phases * phase_stride);
+    grad_kernels = scratch.take(phases * taps * own_stride);
+    grad_low = scratch.take(taps * own_stride);
+    grad_gate = scratch.take(own_stride);
+    products = scratch.take(Cells<T>::max_rows_of(p) * width);
+    en_products = scratch.take(phases * own_stride);
+    grad_de = scratch.take(p.kernel_size * ring.channels * own_stride);
+    row = scratch.take(width);
+    row_en = scratch.take(width);
+  }
+
+  T* grad_de_row(int64_t low) const {
+    return grad_de + low % ring.slots * ring.channels * own_stride;
+  }
+
+  void run(const Problem& p, const Tile& tile) const {
+    const Cells<T> around(p, tile.left, tile.right, halo), own(p, tile.left, tile.right, 0);
+    for (int64_t u = 0; u < p.kernel_size - 1; ++u) ring.fill(p, tile, tile.top - halo + u);
+    for (int64_t low = tile.top - halo; low < tile.bottom + halo; ++low) {
+      if (low >= 0 && low < p.low_height) {
+        const bool owned = low >= tile.top && low < tile.bottom;
+        if (owned) ring.fill(p, tile, low + halo);
+        kernel.fill(p, around, tile.item, low);
+        add_row(p, tile, around, own, low, owned);
+        if (owned) finish_kernels(p, tile, own, low);
+      }
+      if (low - halo >= tile.top) finish_de(p, tile, low - halo);
+    }
+  }
+
+  // Everything that a row of cells contributes, channels by channels.
+  void add_row(const Problem& p, const Tile& tile, const Cells<T>& around, const Cells<T>& own,
+               int64_t low, bool owned) const {
+    const Rows rows(p, low);
+    const int64_t width = Kernel<T>::row_size(p, tile.right - tile.left, halo);
+    if (owned) {
+      clear(grad_kernels, phases * around.taps * own_stride);
+      clear(products, rows.count() * width);
+    }
+    for (int64_t channel = 0; channel < p.channels; channel += kGradChannels) {
+      const int64_t channels = min(kGradChannels, p.channels - channel);
+      for (int64_t c = 0; c < channels; ++c)
+        for (int64_t i = 0; i < rows.count(); ++i)
+          load_grad(p, tile.item, around, own, channel + c, rows.begin + i, i, grad + c * stride,
+                    owned ? products + i * width : nullptr);
+      if (owned) add_grad_kernels(own, rows.count(), low, channel, channels);
+      add_grad_de(tile, around, rows.count(), low, channel, channels);
+    }
+    if (owned && p.gate.data)
+      for (int64_t i = 0; i < rows.count(); ++i)
+        own.split(products + i * width, i, en_products, own_stride);
+  }
+
+  // Read a row of the output's gradient; what the gate lets through is the gradient of `en`, the
+  // rest goes on to the phases.
+  void load_grad(const Problem& p, int64_t item, const Cells<T>& around, const Cells<T>& own,
+                 int64_t channel, int64_t at, int64_t i, T* to, T* product) const {
+    const T* from =
+        view_row(p.grad, item, channel, at, around.column, around.columns(), kernel.spare);
+    if (p.gate.data) {
+      const int64_t shift = own.column - around.column, count = own.columns();
+      const T* gate = kernel.gate_row;
+      if (product) {
+        T* place = row_in_place<T>(p.grad_en, item, channel, at, own.column);
+        T* grad_en = place ? place : row_en;
+        for (int64_t j = 0; j < count; ++j) grad_en[j] = from[shift + j] * gate[shift + j];
+        if (!place) store_row(row_en, p.grad_en, item, channel, at, own.column, count);
+      }
+      for (int64_t j = 0; j < around.columns(); ++j) row[j] = from[j] * (1 - gate[j]);
+      if (product) {
+        const T* en = view_row(p.en, item, channel, at, own.column, count, row_en);
+        for (int64_t j = 0; j < count; ++j) product[j] += row[shift + j] * en[j];
+      }
+      from = row;
+    }
+    around.split(from, i, to, phase_stride);
+  }
+
+  void add_grad_kernels(const Cells<T>& own, int64_t rows, int64_t low,
+                        int64_t channel, int64_t channels) const {
+    const int64_t taps = own.taps;
+    own.for_runs(rows, 0, [&](int64_t phase, int64_t count, int64_t cell) {
+      for (int64_t k = cell; k < own_stride; k += kLanes<T>)
+        in_blocks<kMaxPhases>(phase, phase + count, [&](int64_t i, auto p_block) {
+          for (int64_t u = 0; u < own.kernel_size; ++u) {
+            const T* from = ring.row(low - halo + u) + channel * ring.stride + k;
+            in_blocks<kMaxTaps>(0, own.kernel_size, [&](int64_t v, auto v_block) {
+              correlate<T, v_block.value, p_block.value>(
+                  grad + i * phase_stride + k + halo, phase_stride, stride, from + v, ring.stride,
+                  channels, grad_kernels + (i * taps + u * own.kernel_size + v) * own_stride + k,
+                  taps * own_stride, own_stride);
+            });
+          }
+        });
+    });
+  }
+
+  void add_grad_de(const Tile& tile, const Cells<T>& around, int64_t rows, int64_t low,
+                   int64_t channel, int64_t channels) const {
+    const int64_t begin = max(0, tile.top - low + halo);
+    const int64_t end = min(around.kernel_size, tile.bottom - low + halo);
+    const int64_t over_cell = around.last - 1;
+    for (int64_t c = 0; c < channels; c += kMaxChannels)
+      for (int64_t k = 0; k < own_stride; k += kLanes<T>)
+        in_blocks<kMaxTaps>(begin, end, [&](int64_t u, auto block) {
+          constexpr int U = block.value;
+          V<T> sum[U][kMaxChannels];
+          T* to[U];
+          for (int j = 0; j < U; ++j) {
+            to[j] = grad_de_row(low - halo + u + j) + (channel + c) * own_stride + k;
+            for (int i = 0; i < kMaxChannels; ++i) sum[j][i] = load(to[j] + i * own_stride);
+          }
+          const auto gather_from = [&](int64_t phase, int64_t count) {
+            gather<T, kMaxChannels, U>(
+                kernel.kernels + (phase * around.taps + u * around.kernel_size) * stride + k,
+                around.kernel_size, stride, grad + phase * phase_stride + c * stride + k,
+                phase_stride, stride, count, sum);
+          };
+          gather_from(0, rows * around.step);
+          if (around.over && k <= over_cell && k + kLanes<T> > over_cell - 2 * halo)
+            gather_from(around.over_phase(0, 0), rows * around.over);
+          for (int j = 0; j < U; ++j)
+            for (int i = 0; i < kMaxChannels; ++i) store(to[j] + i * own_stride, sum[j][i]);
+        });
+  }
+
+  // From the gradient of the kernels to that of the logits and of the gate.
+  void finish_kernels(const Problem& p, const Tile& tile, const Cells<T>& own, int64_t low) const {
+    const Rows rows(p, low);
+    const int64_t taps = own.taps;
+    clear(grad_low, taps * own_stride);
+    clear(grad_gate, own_stride);
+    own.for_runs(rows.count(), 0, [&](int64_t phase, int64_t count, int64_t cell) {
+      for (int64_t i = phase; i < phase + count; ++i)
+        for (int64_t k = cell; k < own_stride; k += kLanes<T>)
+          finish_vector(p, kernel.kernels + i * taps * stride + k + halo,
+                        grad_kernels + i * taps * own_stride + k, taps, k,
+                        en_products + i * own_stride + k);
+    });
+    for (int64_t i = 0; i < rows.count(); ++i)
+      for (int64_t t = 0; t < taps; ++t) {
+        T* place = row_in_place<T>(p.grad_logits, tile.item, t, rows.begin + i, own.column);
+        own.join(grad_kernels + t * own_stride, taps * own_stride, i, place ? place : row);
+        if (!place)
+          store_row(row, p.grad_logits, tile.item, t, rows.begin + i, own.column, own.columns());
+      }
+    const int64_t count = tile.right - tile.left;
+    if (p.logits_de.data)
+      for (int64_t t = 0; t < taps; ++t)
+        store_row(grad_low + t * own_stride, p.grad_logits_de, tile.item, t, low, tile.left, count);
+    if (p.gate.data) store_row(grad_gate, p.grad_gate, tile.item, 0, low, tile.left, count);
+  }
+
+  void finish_vector(const Problem& p, const T* kernels, T* grads, int64_t taps, int64_t k,
+                     const T* en_product) const {
+    V<T> sum = {};
+    for (int64_t t = 0; t < taps; ++t)
+      sum += load(kernels + t * stride) * load(grads + t * own_stride);
+    if (p.gate.data)
+      store(grad_gate + k,
+            load(grad_gate + k) + load(kernel.gate + k + halo) * (load(en_product) - sum));
+    if (!p.softmax) return;
+    for (int64_t t = 0; t < taps; ++t) {
+      const V<T> g = load(kernels + t * stride) * (load(grads + t * own_stride) - sum);
+      store(grads + t * own_stride, g);
+      store(grad_low + t * own_stride + k, load(grad_low + t * own_stride + k) + g);
+    }
+  }
+
+  // Write a row of the gradient of `de`, and make its place ready for another.
+  void finish_de(const Problem& p, const Tile& tile, int64_t low) const {
+    T* from = grad_de_row(low);
+    for (int64_t c = 0; c < p.channels; ++c)
+      store_row(from + c * own_stride, p.grad_de, tile.item, c, low, tile.left,
+                tile.right - tile.left);
+    clear(from, ring.channels * own_stride);
+  }
+
+  static void clear(T* memory, int64_t count) { __builtin_memset(memory, 0, count * sizeof(T)); }
+};
+
+template <class T>
+int64_t scratch_size(const Problem& p, int64_t columns, bool backward) {
+  Scratch<T> scratch(nullptr);
+  if (backward)
+    Backward<T>(p, columns, scratch);
+  else
+    Forward<T>(p, columns, scratch);
+  return scratch.used;
+}
+
+template <class T>
+void forward(const Problem& p, const Tile& tile, T* memory) {
+  Scratch<T> scratch(memory);
+  Forward<T>(p, tile.right - tile.left, scratch).run(p, tile);
+}
+
+template <class T>
+void backward(const Problem& p, const Tile& tile, T* memory) {
+  Scratch<T> scratch(memory);
+  Backward<T>(p, tile.right - tile.left, scratch).run(p, tile);
+}
+
+template <class T>
+constexpr KernelsOf<T> kernels_of = {scratch_size<T>, forward<T>, backward<T>};
+
+}  // namespace
+}  // namespace fade_mm
