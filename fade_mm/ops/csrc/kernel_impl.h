@@ -179,6 +179,16 @@ inline const T* view_row(const View& x, int64_t n, int64_t c, int64_t row, int64
   return spare;
 }
 
+// Ask for a row before it is needed: short rows far apart escape the hardware's prefetcher. Into the
+// second-level cache, since rows of many channels may fall on the same lines of the first.
+inline void prefetch_row(const View& x, int64_t n, int64_t c, int64_t row, int64_t col,
+                         int64_t count) {
+  if (!x.data || x.stride[3] != 1) return;
+  const int64_t size = x.dtype == DType::kFloat ? 4 : x.dtype == DType::kDouble ? 8 : 2;
+  const char* begin = static_cast<const char*>(x.data) + offset(x, n, c, row, col) * size;
+  for (int64_t i = 0; i < count * size; i += 64) __builtin_prefetch(begin + i, 0, 2);
+}
+
 // --- Geometry -------------------------------------------------------------------------------------
 
 // The cells whose output points a tile looks at, as buffers hold them. Forward looks at the tile's
@@ -229,12 +239,8 @@ struct Cells {
     if (step == 1) {
       for (int64_t j = 0; j < main; ++j) to[j] = from[j];
     } else if (step == 2) {
-      T* odd = to + phase_stride;
       const int64_t pairs = main / 2;
-      for (int64_t x = 0; x < pairs; ++x) {
-        to[x] = from[2 * x];
-        odd[x] = from[2 * x + 1];
-      }
+      split_pairs(from, pairs, to, to + phase_stride);
       if (main % 2) to[pairs] = from[2 * pairs];
     } else {
       for (int64_t r = 0; r < step; ++r)
@@ -245,18 +251,29 @@ struct Cells {
       phases[over_phase(row, i) * phase_stride + last - 1] = from[main + i];
   }
 
+  static void split_pairs(const T* __restrict from, int64_t count, T* __restrict even,
+                          T* __restrict odd) {
+    for (int64_t x = 0; x < count; ++x) {
+      even[x] = from[2 * x];
+      odd[x] = from[2 * x + 1];
+    }
+  }
+  static void join_pairs(const T* __restrict even, const T* __restrict odd, int64_t count,
+                         T* __restrict to) {
+    for (int64_t x = 0; x < count; ++x) {
+      to[2 * x] = even[x];
+      to[2 * x + 1] = odd[x];
+    }
+  }
+
   // And back.
   void join(const T* phases, int64_t phase_stride, int64_t row, T* to) const {
     const T* from = phases + phase(row, 0) * phase_stride + first;
     if (step == 1) {
       for (int64_t j = 0; j < main; ++j) to[j] = from[j];
     } else if (step == 2) {
-      const T* odd = from + phase_stride;
       const int64_t pairs = main / 2;
-      for (int64_t x = 0; x < pairs; ++x) {
-        to[2 * x] = from[x];
-        to[2 * x + 1] = odd[x];
-      }
+      join_pairs(from, from + phase_stride, pairs, to);
       if (main % 2) to[2 * pairs] = from[pairs];
     } else {
       for (int64_t r = 0; r < step; ++r)
@@ -337,8 +354,11 @@ struct Ring {
     }
     const int64_t begin = max(tile.left - radius, 0), end = min(tile.right + radius, p.low_width);
     to += begin - (tile.left - radius);
-    for (int64_t c = 0; c < p.channels; ++c)
+    const int64_t next = min(low_row + 1, p.low_height - 1);
+    for (int64_t c = 0; c < p.channels; ++c) {
+      prefetch_row(p.de, tile.item, c, next, begin, end - begin);
       load_row(p.de, tile.item, c, low_row, begin, end - begin, to + c * stride);
+    }
   }
 };
 
@@ -453,14 +473,16 @@ struct Forward {
   Ring<T> ring;
   Kernel<T> kernel;
   const int64_t stride, phase_stride;
-  T* y;      // [phase][channel][cell]
-  T* joined; // [output column]
+  T* y;        // [phase][channel][cell]
+  T* joined;   // [output column]
+  T* blended;  // [output column]
 
   Forward(const Problem& p, int64_t columns, Scratch<T>& scratch)
       : ring(p, columns, scratch), kernel(p, columns, 0, scratch),
         stride(Cells<T>::stride_of(columns, 0)), phase_stride(kReassembled * stride),
         y(scratch.take(Cells<T>::phases_of(p) * phase_stride)),
-        joined(scratch.take(Kernel<T>::row_size(p, columns, 0))) {}
+        joined(scratch.take(Kernel<T>::row_size(p, columns, 0))),
+        blended(scratch.take(Kernel<T>::row_size(p, columns, 0))) {}
 
   void run(const Problem& p, const Tile& tile) const {
     const Cells<T> cells(p, tile.left, tile.right, 0);
@@ -473,6 +495,12 @@ struct Forward {
       for (int64_t u = 0; u < p.kernel_size; ++u) around[u] = ring.row(low - cells.radius + u);
       const Rows rows(p, low);
       for (int64_t channel = 0; channel < p.channels; channel += kReassembled) {
+        const int64_t end = min(channel + kReassembled, p.channels);
+        for (int64_t c = channel; c < end; ++c)
+          for (int64_t i = rows.begin; i < rows.end; ++i) {
+            prefetch_row(p.en, tile.item, c, i, cells.column, cells.columns());
+            prefetch_row(p.out, tile.item, c, i, cells.column, cells.columns());
+          }
         cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
           for (int64_t k = cell; k < stride; k += kLanes<T>)
             in_blocks<kMaxPhases>(phase, phase + phases, [&](int64_t i, auto block) {
@@ -483,9 +511,9 @@ struct Forward {
                     y + i * phase_stride + c * stride + k, stride, phase_stride);
             });
         });
-        for (int64_t c = 0; c < min(kReassembled, p.channels - channel); ++c)
+        for (int64_t c = channel; c < end; ++c)
           for (int64_t i = 0; i < rows.count(); ++i)
-            finish(p, cells, tile.item, channel + c, rows.begin + i, y + c * stride, i);
+            finish(p, cells, tile.item, c, rows.begin + i, y + (c - channel) * stride, i);
       }
     }
   }
@@ -499,11 +527,15 @@ struct Forward {
     cells.join(phases, phase_stride, i, row);
     if (p.gate.data) {
       const T* en = view_row(p.en, item, channel, at, cells.column, count, kernel.spare);
-      T* to = place ? place : joined;
-      for (int64_t j = 0; j < count; ++j)
-        to[j] = joined[j] * (1 - kernel.gate_row[j]) + en[j] * kernel.gate_row[j];
+      blend(joined, en, kernel.gate_row, count, place ? place : blended);
+      row = blended;
     }
-    if (!place) store_row(joined, p.out, item, channel, at, cells.column, count);
+    if (!place) store_row(row, p.out, item, channel, at, cells.column, count);
+  }
+
+  static void blend(const T* __restrict y, const T* __restrict en, const T* __restrict gate,
+                    int64_t count, T* __restrict to) {
+    for (int64_t j = 0; j < count; ++j) to[j] = y[j] * (1 - gate[j]) + en[j] * gate[j];
   }
 };
 
@@ -552,7 +584,8 @@ inline void gather(const T* kernels, int64_t kernel_size, int64_t tap_stride, co
 
 template <class T>
 struct Backward {
-  static constexpr int kMaxTaps = 5;  // taps or rows that share a load
+  static constexpr int kMaxTaps = 5;    // taps or rows that share a load
+  static constexpr int64_t kAhead = 2;  // channels that prefetching runs ahead
 
   const int64_t halo;
   Ring<T> ring;
@@ -568,6 +601,7 @@ struct Backward {
   T* grad_de;       // [low row % K][channel][cell]
   T* row;           // [output column]
   T* row_en;        // [output column]
+  T* row_grad_en;   // [output column]
 
   Backward(const Problem& p, int64_t columns, Scratch<T>& scratch)
       : halo(p.kernel_size / 2), ring(p, columns, scratch), kernel(p, columns, halo, scratch),
@@ -585,6 +619,7 @@ struct Backward {
     grad_de = scratch.take(p.kernel_size * ring.channels * own_stride);
     row = scratch.take(width);
     row_en = scratch.take(width);
+    row_grad_en = scratch.take(width);
   }
 
   T* grad_de_row(int64_t low) const {
@@ -618,15 +653,26 @@ struct Backward {
     for (int64_t channel = 0; channel < p.channels; channel += kGradChannels) {
       const int64_t channels = min(kGradChannels, p.channels - channel);
       for (int64_t c = 0; c < channels; ++c)
-        for (int64_t i = 0; i < rows.count(); ++i)
+        for (int64_t i = 0; i < rows.count(); ++i) {
+          if (channel + c + kAhead < p.channels)
+            prefetch(p, tile.item, around, own, channel + c + kAhead, rows.begin + i, owned);
           load_grad(p, tile.item, around, own, channel + c, rows.begin + i, i, grad + c * stride,
                     owned ? products + i * width : nullptr);
+        }
       if (owned) add_grad_kernels(own, rows.count(), low, channel, channels);
       add_grad_de(tile, around, rows.count(), low, channel, channels);
     }
     if (owned && p.gate.data)
       for (int64_t i = 0; i < rows.count(); ++i)
         own.split(products + i * width, i, en_products, own_stride);
+  }
+
+  static void prefetch(const Problem& p, int64_t item, const Cells<T>& around, const Cells<T>& own,
+                       int64_t channel, int64_t at, bool owned) {
+    prefetch_row(p.grad, item, channel, at, around.column, around.columns());
+    if (!owned) return;
+    prefetch_row(p.en, item, channel, at, own.column, own.columns());
+    prefetch_row(p.grad_en, item, channel, at, own.column, own.columns());
   }
 
   // Read a row of the output's gradient; what the gate lets through is the gradient of `en`, the
@@ -636,22 +682,37 @@ struct Backward {
     const T* from =
         view_row(p.grad, item, channel, at, around.column, around.columns(), kernel.spare);
     if (p.gate.data) {
-      const int64_t shift = own.column - around.column, count = own.columns();
       const T* gate = kernel.gate_row;
+      const int64_t shift = own.column - around.column;
+      const int64_t begin = product ? shift : 0, end = product ? shift + own.columns() : 0;
+      keep(from, gate, 0, begin, row);
       if (product) {
+        const T* en = view_row(p.en, item, channel, at, own.column, own.columns(), row_en);
         T* place = row_in_place<T>(p.grad_en, item, channel, at, own.column);
-        T* grad_en = place ? place : row_en;
-        for (int64_t j = 0; j < count; ++j) grad_en[j] = from[shift + j] * gate[shift + j];
-        if (!place) store_row(row_en, p.grad_en, item, channel, at, own.column, count);
+        blend(from + begin, gate + begin, en, own.columns(), row + begin,
+              place ? place : row_grad_en, product);
+        if (!place)
+          store_row(row_grad_en, p.grad_en, item, channel, at, own.column, own.columns());
       }
-      for (int64_t j = 0; j < around.columns(); ++j) row[j] = from[j] * (1 - gate[j]);
-      if (product) {
-        const T* en = view_row(p.en, item, channel, at, own.column, count, row_en);
-        for (int64_t j = 0; j < count; ++j) product[j] += row[shift + j] * en[j];
-      }
+      keep(from, gate, end, around.columns(), row);
       from = row;
     }
     around.split(from, i, to, phase_stride);
+  }
+
+  static void keep(const T* __restrict from, const T* __restrict gate, int64_t begin, int64_t end,
+                   T* __restrict kept) {
+    for (int64_t j = begin; j < end; ++j) kept[j] = from[j] * (1 - gate[j]);
+  }
+
+  static void blend(const T* __restrict from, const T* __restrict gate, const T* __restrict en,
+                    int64_t count, T* __restrict kept, T* __restrict passed,
+                    T* __restrict product) {
+    for (int64_t j = 0; j < count; ++j) {
+      passed[j] = from[j] * gate[j];
+      kept[j] = from[j] - passed[j];
+      product[j] += kept[j] * en[j];
+    }
   }
 
   void add_grad_kernels(const Cells<T>& own, int64_t rows, int64_t low,
