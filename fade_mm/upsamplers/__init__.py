@@ -4,5 +4,13 @@ from . import flops  # noqa: F401
 from .builder import Unguided, build_upsampler
 from .carafe import CARAFE
 from .fade import FADE, FADELite
+from .indexnet import IndexNet
 
-__all__ = ['CARAFE', 'FADE', 'FADELite', 'Unguided', 'build_upsampler']
+__all__ = [
+    'CARAFE',
+    'FADE',
+    'FADELite',
+    'IndexNet',
+    'Unguided',
+    'build_upsampler',
+]
