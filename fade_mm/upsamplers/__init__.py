@@ -1,12 +1,14 @@
 """Upsample layers, one file per published operator, and the builder that hosts call."""
 
 from . import flops  # noqa: F401
+from .a2u import A2U
 from .builder import Unguided, build_upsampler
 from .carafe import CARAFE
 from .fade import FADE, FADELite
 from .indexnet import IndexNet
 
 __all__ = [
+    'A2U',
     'CARAFE',
     'FADE',
     'FADELite',
