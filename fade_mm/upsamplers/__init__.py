@@ -6,6 +6,7 @@ from .builder import Unguided, build_upsampler
 from .carafe import CARAFE
 from .fade import FADE, FADELite
 from .indexnet import IndexNet
+from .sapa import SAPA
 
 __all__ = [
     'A2U',
@@ -13,6 +14,7 @@ __all__ = [
     'FADE',
     'FADELite',
     'IndexNet',
+    'SAPA',
     'Unguided',
     'build_upsampler',
 ]
