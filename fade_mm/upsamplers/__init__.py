@@ -4,6 +4,7 @@ from . import flops  # noqa: F401
 from .a2u import A2U
 from .builder import Unguided, build_upsampler
 from .carafe import CARAFE
+from .dysample import DySample
 from .fade import FADE, FADELite
 from .indexnet import IndexNet
 from .sapa import SAPA
@@ -11,6 +12,7 @@ from .sapa import SAPA
 __all__ = [
     'A2U',
     'CARAFE',
+    'DySample',
     'FADE',
     'FADELite',
     'IndexNet',
