@@ -32,8 +32,8 @@ def build_upsampler(
         in_channels_de: Channels of the decoder feature, and of the output.
         scale_factor: Ratio of the two resolutions; ``cfg`` may override it. Default: 2.
         skip_is_added: Whether the host itself adds the encoder feature to the output. A layer
-            class may declare other defaults for that case in ``when_skip_is_added`` (FADE: gate
-            off). Default: False.
+            class that takes ``skip_is_added`` is told (FADE: gate off unless asked for).
+            Default: False.
 
     Returns:
         A module called as ``up(en, de)`` with an output of the size of ``en``. Classes that
@@ -60,12 +60,11 @@ def build_upsampler(
         'in_channels': in_channels_de,
         'out_channels': in_channels_de,
         'scale_factor': scale_factor,
+        'skip_is_added': skip_is_added,
     }
     if issubclass(cls, nn.ConvTranspose2d):
         supplied |= _transposed_geometry(args.get('kernel_size'), scale_factor)
     supplied = {name: value for name, value in supplied.items() if name in accepted}
-    if skip_is_added:
-        supplied |= getattr(cls, 'when_skip_is_added', {})
     args = supplied | args
     if cls is nn.Upsample and isinstance(layer_type, str):
         args['mode'] = layer_type
