@@ -10,8 +10,9 @@ def step_of(size: tuple[int, int], low: tuple[int, int], scale_factor: int) -> i
 
     While sizes are symbolic, they count as different unless they are known to be equal.
     """
-    same = all(statically_known_true(a == b) for a, b in zip(size, low, strict=True))
-    return 1 if same else scale_factor
+    same = (a == b for a, b in zip(size, low, strict=True))
+    known = (statically_known_true(x) if isinstance(x, torch.SymBool) else bool(x) for x in same)
+    return 1 if all(known) else scale_factor
 
 
 def nearest_up(x: Tensor, size: tuple[int, int], scale_factor: int = 2) -> Tensor:
