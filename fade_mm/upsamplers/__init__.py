@@ -12,11 +12,11 @@ from .sapa import SAPA
 __all__ = [
     'A2U',
     'CARAFE',
-    'DySample',
     'FADE',
+    'SAPA',
+    'DySample',
     'FADELite',
     'IndexNet',
-    'SAPA',
     'Unguided',
     'build_upsampler',
 ]

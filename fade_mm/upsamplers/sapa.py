@@ -96,8 +96,8 @@ class SAPA(nn.Module):
             )
         if similarity == 'inner' and in_channels_en != in_channels_de:
             raise ValueError(
-                "similarity='inner' needs equal numbers of channels, got "
-                f"in_channels_en={in_channels_en} and in_channels_de={in_channels_de}; use 'bilinear'"
+                "similarity='inner' needs equal numbers of channels, got in_channels_en="
+                f"{in_channels_en} and in_channels_de={in_channels_de}; use 'bilinear'"
             )
         self.in_channels_en = in_channels_en
         self.in_channels_de = in_channels_de
