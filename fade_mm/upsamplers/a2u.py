@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pair, check_positive
+from fade_mm.ops.sampling import fit_size
 from fade_mm.registry import MODELS
 
 _KERNEL_SIZE = 6  # of the convolutions whose weights are pooled from the feature itself
@@ -51,7 +52,7 @@ class AffinityKernelGenerator(nn.Module):
 
     def forward(self, en: Tensor) -> Tensor:
         """Logits ``(N, K*K, h, w)`` from ``en`` ``(N, C, h, w)``."""
-        n, c, h, w = en.shape
+        n, c = en.shape[:2]
         # One point more at the end than at the start: an odd size counts as the next even one,
         # and an even one never sees it. The images become groups of one convolution.
         padded = F.pad(en, [2, 3, 2, 3]).transpose(0, 1)
@@ -63,7 +64,7 @@ class AffinityKernelGenerator(nn.Module):
         affinity = torch.linalg.vecdot(u, v, dim=1) / sqrt(c)
         logits = self.bconv_UP(en).flatten(2) @ affinity.flatten(1).unsqueeze(1)
         logits = F.pixel_shuffle(logits.unflatten(2, affinity.shape[1:]), 2)
-        return logits[..., :h, :w].sigmoid()
+        return fit_size(logits, en.shape[2:]).sigmoid()
 
 
 @MMENGINE_MODELS.register_module('a2u')

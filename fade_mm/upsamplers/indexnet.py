@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fade_mm.ops import reassemble
 from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_positive
+from fade_mm.ops.sampling import fit_size
 from fade_mm.registry import MODELS
 
 
@@ -141,7 +142,8 @@ class IndexNet(nn.Module):
         check_pair('en', en, de, 2)
         check_dtypes(next(self.parameters()).dtype, en=en)
         n, (h, w) = en.shape[0], en.shape[2:]
-        index = F.pixel_shuffle(self.index_net(F.pad(en, self.padding)).sigmoid(), 2)[..., :h, :w]
+        index = F.pixel_shuffle(self.index_net(F.pad(en, self.padding)).sigmoid(), 2)
+        index = fit_size(index, (h, w))
         groups = index.shape[1]
         y = reassemble(  # 1x1 kernels: nearest-neighbour upsampling times the index
             de.reshape(n * groups, de.shape[1] // groups, *de.shape[2:]),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_mm.ops.sampling import nearest_up, step_of
+from fade_mm.ops.sampling import fit_size, nearest_up, step_of
 
 from .carafe import CARAFE
 
@@ -78,7 +78,7 @@ class HighToLowKernelGenerator(SemiShiftKernelGenerator):
         step = step_of(size, low, self.scale_factor)
         grid = [-(-a // step) for a in size]
         embedded = self.compressor_en(en)
-        logits_de = nearest_up(self.content_encoder(self.compressor_de(de)), grid, 1)
+        logits_de = fit_size(self.content_encoder(self.compressor_de(de)), grid)
         conv = self.content_encoder
         phases = []
         for top in range(step):
@@ -92,7 +92,7 @@ class HighToLowKernelGenerator(SemiShiftKernelGenerator):
                 high = F.conv2d(padded, conv.weight, conv.bias, step, groups=conv.groups)
                 phases.append(high + logits_de)
         logits = F.pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), step)
-        return logits[..., : size[0], : size[1]], None
+        return fit_size(logits, size), None
 
 
 class NaiveKernelGenerator(SemiShiftKernelGenerator):
