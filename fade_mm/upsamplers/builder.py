@@ -3,11 +3,11 @@
 import inspect
 
 import mmcv.cnn  # noqa: F401  (registers nearest, bilinear, deconv, pixel_shuffle)
-import torch.nn.functional as F
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
-from fade_mm.ops.checks import check_feature, check_pair, check_positive
+from fade_mm.ops.checks import check_feature, check_pair, check_positive, is_tracing
+from fade_mm.ops.sampling import fit_size, step_of
 from fade_mm.registry import MODELS
 
 
@@ -109,11 +109,10 @@ class Unguided(nn.Module):
         check_feature('en', en)
         check_feature('de', de)
         check_pair('en', en, de, self.scale_factor)
-        h, w = en.shape[2:]
-        if de.shape[2:] == (h, w):
+        if step_of(en.shape[2:], de.shape[2:], self.scale_factor) == 1:
             return de
         out = self.layer(de)
-        if any(
+        if not is_tracing() and any(
             abs(a - self.scale_factor * b) >= self.scale_factor
             for a, b in zip(out.shape[2:], de.shape[2:], strict=True)
         ):
@@ -122,11 +121,7 @@ class Unguided(nn.Module):
                 f'{self.scale_factor}, got {tuple(out.shape)}; change its kernel size, stride or '
                 'padding'
             )
-        out = out[:, :, :h, :w]
-        missing = h - out.shape[2], w - out.shape[3]
-        if any(missing):
-            out = F.pad(out, [0, missing[1], 0, missing[0]], mode='replicate')
-        return out
+        return fit_size(out, en.shape[2:])
 
 
 def _find(layer_type: str | type) -> type:
