@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmcv.cnn import ConvTranspose2d
 from mmcv.cnn.bricks.upsample import PixelShufflePack
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
-from torch import nn
 
 from fade_mm.engine import load_config
 from fade_mm.upsamplers import A2U, CARAFE, FADE, SAPA, DySample, FADELite, IndexNet, Unguided
@@ -21,7 +21,7 @@ CONFIGS = sorted(
 )
 MAIN = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
 COMPETITORS = {
-    'deconv': nn.ConvTranspose2d,
+    'deconv': ConvTranspose2d,
     'pixel-shuffle': PixelShufflePack,
     'indexnet': IndexNet,
     'a2u': A2U,
