@@ -3,11 +3,11 @@
 import inspect
 
 import mmcv.cnn  # noqa: F401  (registers nearest, bilinear, deconv, pixel_shuffle)
-import torch.nn.functional as F
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
-from fade_mm.ops.checks import check_feature, check_pair, check_positive
+from fade_mm.ops.checks import check_feature, check_pair, check_positive, is_tracing
+from fade_mm.ops.sampling import fit_size, step_of
 from fade_mm.registry import MODELS
 
 
@@ -32,8 +32,8 @@ def build_upsampler(
         in_channels_de: Channels of the decoder feature, and of the output.
         scale_factor: Ratio of the two resolutions; ``cfg`` may override it. Default: 2.
         skip_is_added: Whether the host itself adds the encoder feature to the output. A layer
-            class may declare other defaults for that case in ``when_skip_is_added`` (FADE: gate
-            off). Default: False.
+            class that takes ``skip_is_added`` is told (FADE: gate off unless asked for).
+            Default: False.
 
     Returns:
         A module called as ``up(en, de)`` with an output of the size of ``en``. Classes that
@@ -60,12 +60,11 @@ def build_upsampler(
         'in_channels': in_channels_de,
         'out_channels': in_channels_de,
         'scale_factor': scale_factor,
+        'skip_is_added': skip_is_added,
     }
     if issubclass(cls, nn.ConvTranspose2d):
         supplied |= _transposed_geometry(args.get('kernel_size'), scale_factor)
     supplied = {name: value for name, value in supplied.items() if name in accepted}
-    if skip_is_added:
-        supplied |= getattr(cls, 'when_skip_is_added', {})
     args = supplied | args
     if cls is nn.Upsample and isinstance(layer_type, str):
         args['mode'] = layer_type
@@ -110,11 +109,10 @@ class Unguided(nn.Module):
         check_feature('en', en)
         check_feature('de', de)
         check_pair('en', en, de, self.scale_factor)
-        h, w = en.shape[2:]
-        if de.shape[2:] == (h, w):
+        if step_of(en.shape[2:], de.shape[2:], self.scale_factor) == 1:
             return de
         out = self.layer(de)
-        if any(
+        if not is_tracing() and any(
             abs(a - self.scale_factor * b) >= self.scale_factor
             for a, b in zip(out.shape[2:], de.shape[2:], strict=True)
         ):
@@ -123,11 +121,7 @@ class Unguided(nn.Module):
                 f'{self.scale_factor}, got {tuple(out.shape)}; change its kernel size, stride or '
                 'padding'
             )
-        out = out[:, :, :h, :w]
-        missing = h - out.shape[2], w - out.shape[3]
-        if any(missing):
-            out = F.pad(out, [0, missing[1], 0, missing[0]], mode='replicate')
-        return out
+        return fit_size(out, en.shape[2:])
 
 
 def _find(layer_type: str | type) -> type:

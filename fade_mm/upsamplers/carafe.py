@@ -73,6 +73,10 @@ class CARAFE(nn.Module):
         nn.init.zeros_(self.channel_compressor.bias)
         nn.init.zeros_(self.content_encoder.bias)
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Kernel logits ``(N, up_group * K*K, scale_factor * H, scale_factor * W)``."""
+        return F.pixel_shuffle(self.content_encoder(self.channel_compressor(x)), self.scale_factor)
+
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` ``(N, C, H, W)`` to ``(N, C, scale_factor * H, scale_factor * W)``.
 
@@ -81,9 +85,7 @@ class CARAFE(nn.Module):
         """
         check_feature('x', x, self.channels)
         check_dtypes(self.channel_compressor.weight.dtype, x=x)
-        logits = F.pixel_shuffle(
-            self.content_encoder(self.channel_compressor(x)), self.scale_factor
-        )
+        logits = self.logits(x)
         n, _, h, w = logits.shape
         y = gated_reassemble(
             x.reshape(n * self.up_group, self.channels // self.up_group, *x.shape[2:]),

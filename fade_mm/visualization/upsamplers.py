@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fade_mm.ops import reassemble
+from fade_mm.ops.sampling import nearest_up
 from fade_mm.upsamplers import FADE
 
 
@@ -44,8 +44,8 @@ def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
         en, de = (x[:1] for x in inputs)
         gate = None if up.gate_generator is None else up.gate_generator(de).sigmoid()[0, 0]
         logits, logits_de = up.ker_generator(en, de)
-        nearest = torch.ones_like(logits[:, :1])  # 1x1 kernels: nearest-neighbour upsampling
-        logits = logits + reassemble(logits_de, nearest, up.scale_factor)
+        if logits_de is not None:
+            logits = logits + nearest_up(logits_de, logits.shape[2:], up.scale_factor)
         log_kernels = logits.float().log_softmax(1)
         entropy = -(log_kernels.exp() * log_kernels).sum(1)[0] / np.log(log_kernels.shape[1])
         views[name] = UpsamplerView(

@@ -6,18 +6,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmcv.cnn import ConvTranspose2d
+from mmcv.cnn.bricks.upsample import PixelShufflePack
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
 from fade_mm.engine import load_config
-from fade_mm.upsamplers import CARAFE, FADE, FADELite, Unguided
+from fade_mm.upsamplers import A2U, CARAFE, FADE, SAPA, DySample, FADELite, IndexNet, Unguided
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name != '_base_'
 )
-TAGS = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
+MAIN = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
+COMPETITORS = {
+    'deconv': ConvTranspose2d,
+    'pixel-shuffle': PixelShufflePack,
+    'indexnet': IndexNet,
+    'a2u': A2U,
+    **{f'sapa-{variant}': SAPA for variant in 'ibg'},
+    **{f'dysample{variant}': DySample for variant in ('', '-plus', '-s', '-s-plus')},
+}
+ABLATION = {f'fade-b{row}': FADE for row in range(1, 7)}
+TAGS = MAIN | COMPETITORS | ABLATION | {'indexnet-m2o': IndexNet}
 
 
 def build(name):
@@ -105,7 +117,7 @@ def test_config_trains_a_step_and_predicts(name):
         assert not ups
 
 
-@pytest.mark.parametrize('tag', sorted(TAGS))
+@pytest.mark.parametrize('tag', sorted(MAIN))
 def test_every_host_has_a_config(tag):
     expected = {
         f'segformer/segformer_mit-b0_{tag}_8xb2-160k_ade20k-512x512.py',
@@ -117,6 +129,57 @@ def test_every_host_has_a_config(tag):
         *(f'mask_rcnn/mask-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
     }
     assert expected <= set(CONFIGS)
+
+
+@pytest.mark.parametrize('tag', sorted(COMPETITORS))
+def test_every_competitor_has_a_config(tag):
+    expected = {
+        f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py',
+        f'segformer/segformer_mit-b0_{tag}_1xb4-1500_camvid-256x256.py',
+        f'faster_rcnn/faster-rcnn_r50_fpn_{tag}_1x_coco.py',
+        f'mask_rcnn/mask-rcnn_r50_fpn_{tag}_1x_coco.py',
+    }
+    assert expected <= set(CONFIGS)
+
+
+@pytest.mark.parametrize(
+    ('tag', 'parameters'),
+    [
+        ('carafe', '+0.44M'),
+        ('indexnet', '+12.60M'),
+        ('indexnet-m2o', '+6.29M'),
+        ('a2u', '+0.12M'),
+        ('sapa-i', '+0.01M'),
+        ('sapa-b', '+0.10M'),
+        ('sapa-g', '+0.16M'),
+        ('fade', '+0.29M'),
+        ('fade-lite', '+0.08M'),
+        ('fade-b2', '+0.44M'),
+        ('fade-b6', '+0.29M'),
+    ],
+)
+def test_published_parameters_over_bilinear(tag, parameters):
+    name = 'segformer/segformer_mit-b1_{}_1xb16-160k_ade20k-512x512.py'
+    ours, base = (
+        sum(p.numel() for p in build(name.format(x))[0].parameters()) for x in (tag, 'bilinear')
+    )
+    assert f'{(ours - base) / 1e6:+.2f}M' == parameters
+
+
+@pytest.mark.parametrize(
+    ('tag', 'parameters'),
+    [
+        ('carafe', '+0.22M'),
+        ('indexnet', '+6.30M'),
+        ('a2u', '+0.03M'),
+        ('sapa-i', '+0.00M'),
+        ('sapa-b', '+0.05M'),
+    ],
+)
+def test_published_parameters_over_nearest(tag, parameters):
+    name = f'faster_rcnn/faster-rcnn_r50_fpn_{tag}_1x_coco.py'
+    ups = sum(p.numel() for p in build(name)[0].neck.upsamplers.parameters())
+    assert f'{ups / 1e6:+.2f}M' == parameters
 
 
 def test_the_authors_recipe():

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_upsample_layer
-from mmengine.analysis import FlopAnalyzer
 from torch import nn
 
 from fade_mm.registry import MODELS
-from fade_mm.upsamplers import CARAFE, FADE, FADELite, build_upsampler
+from fade_mm.upsamplers import CARAFE, FADE, FADELite
 from tests import definition
+from tests.layers import parameters, randomised
 
 L2H = {
     'gate_generator.conv.weight',
@@ -27,18 +27,6 @@ H2L = {
     'ker_generator.content_encoder.weight': 'kernel_generator.conv2_kernels',
     'ker_generator.content_encoder.bias': 'kernel_generator.conv2_bias',
 }
-
-
-def parameters(module):
-    return sum(p.numel() for p in module.parameters())
-
-
-def randomised(module, seed=0):
-    """The module in double precision with no parameter left at zero."""
-    torch.manual_seed(seed)
-    for p in module.double().parameters():
-        nn.init.normal_(p, std=0.5)
-    return module
 
 
 def by_the_formula(up, en, de, scale_factor=2):
@@ -72,25 +60,6 @@ def by_the_formula(up, en, de, scale_factor=2):
 )
 def test_published_parameter_counts(module, count):
     assert parameters(module) == count
-
-
-@pytest.mark.parametrize(
-    ('up', 'published'),
-    [
-        (dict(type='fade'), 2.653),
-        (dict(type='fade_lite'), 0.8905),
-        (dict(type='carafe'), 1.453),
-    ],
-    ids=lambda value: value['type'] if isinstance(value, dict) else '',
-)
-def test_published_gflops_of_six_upsamplers_in_segformer(up, published):
-    layer = build_upsampler(up, 256, 256).eval()
-    flops = {
-        h: FlopAnalyzer(layer, (torch.rand(1, 256, h, h), torch.rand(1, 256, h // 2, h // 2)))
-        for h in (32, 64, 128)
-    }
-    total = flops[32].total() + 2 * flops[64].total() + 3 * flops[128].total()
-    assert total / 1e9 == pytest.approx(published, abs=6e-4)
 
 
 @pytest.mark.parametrize('cls', [FADE, FADELite])

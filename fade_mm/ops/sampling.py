@@ -1,0 +1,59 @@
+"""Which low-resolution point belongs to a high-resolution one, for what is not reassembly.
+
+Points are taken by index: unlike slices, that holds for every size when sizes are symbolic.
+"""
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+Size = tuple[int, int]
+
+
+def step_of(size: Size, low: Size, scale_factor: int) -> int:
+    """The ratio of two resolutions that belong together: 1 if they are equal, else the factor.
+
+    While sizes are symbolic, they count as different unless they are known to be equal.
+    """
+    return 1 if _are_equal(size, low) else scale_factor
+
+
+def nearest_up(x: Tensor, size: Size, scale_factor: int = 2) -> Tensor:
+    """Nearest-neighbour upsampling: every point reads the one that reassembly reads around.
+
+    Args:
+        x: Feature ``(N, C, H, W)``.
+        size: Height and width of the output; `reassemble` says which fit.
+        scale_factor: Ratio of the two resolutions. Default: 2.
+
+    Returns:
+        The upsampled feature ``(N, C, *size)``.
+    """
+    return _take(x, size, step_of(size, x.shape[2:], scale_factor))
+
+
+def fit_size(x: Tensor, size: Size) -> Tensor:
+    """Crop what hangs over ``size``, and repeat the last row or column where one is missing.
+
+    Args:
+        x: Feature ``(N, C, H, W)``.
+        size: Height and width of the output.
+
+    Returns:
+        The feature ``(N, C, *size)``.
+    """
+    return x if _are_equal(size, x.shape[2:]) else _take(x, size, 1)
+
+
+def _take(x: Tensor, size: Size, step: int) -> Tensor:
+    rows, cols = (
+        (torch.arange(a, device=x.device) // step).clamp(max=b - 1)
+        for a, b in zip(size, x.shape[2:], strict=True)
+    )
+    return x.index_select(2, rows).index_select(3, cols)
+
+
+def _are_equal(size: Size, other: Size) -> bool:
+    """Whether two sizes are known to be equal; asks nothing of those that are symbolic."""
+    same = (a == b for a, b in zip(size, other, strict=True))
+    return all(statically_known_true(x) if isinstance(x, torch.SymBool) else bool(x) for x in same)
