@@ -34,6 +34,8 @@ def cpu_kernel() -> dict:
         instruction_sets['avx2'] = ['-mavx2', '-mfma']
         instruction_sets['avx512'] = ['-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl']
     flags = ['-O3', '-ffp-contract=fast']
+    # PyTorch's thread pool is OpenMP's: without this flag its parallel_for runs on one thread.
+    threads = ['-fopenmp'] if sys.platform == 'linux' else []
 
     class Build(BuildExtension):
         def __init__(self, *args, **kwargs):
@@ -57,8 +59,9 @@ def cpu_kernel() -> dict:
     extension = CppExtension(
         'fade_mm.ops._cpu',
         ['fade_mm/ops/csrc/bind.cpp'],
-        depends=[str(path) for path in Path('fade_mm/ops/csrc').iterdir()],
-        extra_compile_args=flags,
+        depends=['setup.py', *map(str, Path('fade_mm/ops/csrc').iterdir())],
+        extra_compile_args=[*flags, *threads],
+        extra_link_args=threads,
         optional=True,
     )
     return {'ext_modules': [extension], 'cmdclass': {'build_ext': Build}}

@@ -9,6 +9,10 @@
 
 #include "kernel.h"
 
+#if defined(__linux__) && AT_PARALLEL_OPENMP && !defined(_OPENMP)
+#error "compile with -fopenmp: without it, at::parallel_for silently runs on one thread"
+#endif
+
 namespace fade_mm {
 namespace {
 

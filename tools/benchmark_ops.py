@@ -1,0 +1,401 @@
+"""Time and memory of FADE, of its stages and of other upsamplers, on every backend at hand.
+
+Two yardsticks are measured beside them: the unfold + einsum formulation of the same layer, and
+what the machine can do at all (memory bandwidth and multiply-adds per second). All subjects take
+turns, so that a disturbance meets them alike; times are medians, and ratios are medians of the
+ratios within a turn.
+
+    python tools/benchmark_ops.py                           # forward, en 128x128
+    python tools/benchmark_ops.py --backward
+    python tools/benchmark_ops.py --sizes 32 64 128 256 512 --plot cost.png
+"""
+
+import argparse
+import ctypes
+import json
+import platform
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+warnings.filterwarnings('ignore')
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from fade_mm.ops import backends, cpu_kernel, gated_reassemble, use_backend
+from fade_mm.ops.sampling import nearest_up
+from fade_mm.upsamplers import CARAFE, FADE, FADELite
+
+UNFOLDED = 'FADE by unfold + einsum'
+CONVOLUTIONS = "FADE's convolutions"
+OPERATOR = 'gated_reassemble'
+MiB = 2**20
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'])
+    parser.add_argument('--channels', type=int, default=256)
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument(
+        '--shape', type=int, nargs=2, default=(128, 128), metavar=('h', 'w'), help='size of en'
+    )
+    parser.add_argument('--channels-last', action='store_true')
+    parser.add_argument('--backward', action='store_true', help='forward and backward together')
+    parser.add_argument('--repeats', type=int, default=21, help='turns')
+    parser.add_argument('--threads', type=int, help="default: PyTorch's")
+    parser.add_argument('--sizes', type=int, nargs='+', help='sides of en instead of --shape')
+    parser.add_argument('--plot', type=Path, help='with --sizes: a picture of cost against size')
+    parser.add_argument('--json', action='store_true', help='JSON on standard output')
+    args = parser.parse_args(argv)
+    if args.plot and not args.sizes:
+        parser.error('--plot needs --sizes')
+    if min(args.channels, args.batch, args.repeats, *args.shape, *(args.sizes or [1])) < 1:
+        parser.error('sizes and numbers of repeats must be at least 1')
+    try:
+        torch.empty(1, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        parser.error(f'--device {args.device}: {error}')
+    args.dtype = getattr(torch, args.dtype)
+    return args
+
+
+def unfolded(
+    de: Tensor,
+    logits: Tensor,
+    *,
+    logits_de: Tensor,
+    gate: Tensor,
+    en: Tensor,
+) -> Tensor:
+    """The operator as it is commonly written: unfold, repeat to the output's size, einsum."""
+    size, taps = en.shape[2:], logits.shape[1]
+    kernel_size = round(taps**0.5)
+    kernels = (logits + nearest_up(logits_de, size)).softmax(1)
+    windows = F.unfold(de, kernel_size, padding=kernel_size // 2).unflatten(2, de.shape[2:])
+    windows = nearest_up(windows, size).unflatten(1, (-1, taps))
+    y = torch.einsum('ncthw,nthw->nchw', windows, kernels)
+    opened = nearest_up(gate, size).sigmoid()
+    return opened * en + (1 - opened) * y
+
+
+def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str, str], Callable]:
+    """What is measured, by name and backend; each runs once when called."""
+    torch.manual_seed(0)
+    last = torch.channels_last if args.channels_last else torch.contiguous_format
+    like = dict(device=args.device, dtype=args.dtype)
+
+    def feature(channels: int, height: int, width: int) -> Tensor:
+        x = torch.randn(args.batch, channels, height, width, **like)
+        return x.contiguous(memory_format=last).requires_grad_(args.backward)
+
+    low = [-(-a // 2) for a in shape]
+    en, de = feature(args.channels, *shape), feature(args.channels, *low)
+    fade, lite = (cls(args.channels).to(**like, memory_format=last) for cls in (FADE, FADELite))
+    carafe = CARAFE(args.channels).to(**like, memory_format=last)
+    generator = fade.ker_generator
+    embedded = feature(generator.compressor_en.out_channels, *shape)
+    embedded_de = feature(generator.compressor_de.out_channels, *low)
+    taps = generator.content_encoder.out_channels
+    operands = dict(
+        de=de,
+        logits=feature(taps, *shape),
+        logits_de=feature(taps, *low),
+        gate=feature(1, *low),
+        en=en,
+    )
+
+    def convolutions(layer: nn.Module) -> tuple[Tensor, ...]:
+        gate = layer.gate_generator(de)
+        return *layer.ker_generator(en, de), gate
+
+    def fade_unfolded() -> Tensor:
+        logits, logits_de, gate = convolutions(fade)
+        return unfolded(de, logits, logits_de=logits_de, gate=gate, en=en)
+
+    available = [name for name, reason in backends(en, de).items() if reason is None]
+    automatic, *others = available
+    found = {
+        ('FADE', automatic): lambda: fade(en, de),
+        ('FADE-Lite', automatic): lambda: lite(en, de),
+        ('CARAFE', automatic): lambda: carafe(de),
+        ('bilinear', ''): lambda: F.interpolate(de, shape, mode='bilinear', align_corners=False),
+        (CONVOLUTIONS, ''): lambda: convolutions(fade),
+        ("FADE-Lite's convolutions", ''): lambda: convolutions(lite),
+        ('  compressor, en', ''): lambda: generator.compressor_en(en),
+        ('  content encoder, en', ''): lambda: generator.content_encoder(embedded),
+        ('  compressor, de', ''): lambda: generator.compressor_de(de),
+        ('  content encoder, de', ''): lambda: generator.content_encoder(embedded_de),
+        ('  gate, de', ''): lambda: fade.gate_generator(de),
+    }
+    for name in available:
+        found[OPERATOR, name] = on_backend(name, lambda: gated_reassemble(**operands))
+    for name in others:
+        found['FADE', name] = on_backend(name, lambda: fade(en, de))
+    window_bytes = operands['logits'].nbytes * args.channels
+    if window_bytes < 2**32:
+        found[UNFOLDED, ''] = fade_unfolded
+    if not args.backward:
+        return {key: torch.no_grad()(function) for key, function in found.items()}
+    inputs = [embedded, embedded_de, *operands.values()]
+    inputs += [p for layer in (fade, lite, carafe) for p in layer.parameters()]
+    return {key: with_backward(function, inputs) for key, function in found.items()}
+
+
+def on_backend(name: str, function: Callable) -> Callable:
+    """The function, its operator computed by one backend."""
+
+    def run():
+        with use_backend(name):
+            return function()
+
+    return run
+
+
+def with_backward(function: Callable, inputs: list[Tensor]) -> Callable:
+    """The function, and the gradient of whatever it depends on."""
+    grads = None
+
+    def run():
+        nonlocal grads
+        out = function()
+        out = out if isinstance(out, tuple) else (out,)
+        grads = grads or [torch.ones_like(x) for x in out]
+        return out, torch.autograd.grad(out, inputs, grads, allow_unused=True)
+
+    return run
+
+
+def seconds(function: Callable, device: str) -> float:
+    """The time of one call."""
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device."""
+    if device != 'cpu':
+        torch.accelerator.synchronize()
+
+
+def measure(functions: dict, args: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
+    """Seconds of each subject in each turn, after one turn that does not count."""
+    times = {key: [] for key in functions}
+    for turn in range(args.repeats + 1):
+        for key, function in functions.items():
+            elapsed = seconds(function, args.device)
+            if turn:
+                times[key].append(elapsed)
+    return times
+
+
+def extra_memory(function: Callable, device: str) -> int | None:
+    """Bytes at the peak beyond what was there before and the results; None where unknown."""
+    if torch.device(device).type == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        results = function()
+        return torch.cuda.max_memory_allocated() - before - size_of(results)
+    if platform.system() != 'Linux':
+        return None
+    ctypes.CDLL(None).malloc_trim(0)
+    Path('/proc/self/clear_refs').write_text('5')  # forget the peak so far
+    before = resident('VmRSS')
+    results = function()
+    return max(0, resident('VmHWM') - before - size_of(results))
+
+
+def resident(field: str) -> int:
+    """A field of this process's status, in bytes."""
+    line = next(x for x in Path('/proc/self/status').read_text().splitlines() if field in x)
+    return int(line.split()[1]) * 1024
+
+
+def size_of(results) -> int:
+    """Bytes of all the tensors in nested tuples."""
+    if isinstance(results, Tensor):
+        return results.nbytes
+    return sum(size_of(x) for x in results or () if x is not None)
+
+
+def machine(args: argparse.Namespace) -> dict[str, float]:
+    """What the machine can do: bytes per second of a large copy, multiply-adds of a product."""
+    source = torch.ones(64 * MiB, device=args.device)
+    target = torch.empty_like(source)
+    a = torch.randn(2048, 2048, device=args.device, dtype=args.dtype)
+    copies, products = [], []
+    for _ in range(8):
+        copies.append(seconds(lambda: target.copy_(source), args.device))
+        products.append(seconds(lambda: a @ a, args.device))
+    return dict(
+        bytes_per_second=2 * source.nbytes / statistics.median(copies[1:]),
+        multiply_adds_per_second=2048**3 / statistics.median(products[1:]),
+    )
+
+
+def roofline(args: argparse.Namespace, shape: tuple[int, int], limits: dict) -> float:
+    """Seconds that `gated_reassemble` takes at least: its arithmetic, or its memory traffic."""
+    low = [-(-a // 2) for a in shape]
+    points, points_de = (args.batch * a[0] * a[1] for a in (shape, low))
+    size = torch.empty(0, dtype=args.dtype).element_size()
+    read = points * (25 + args.channels) + points_de * (25 + 1 + args.channels)
+    written = points * args.channels
+    multiply_adds = points * args.channels * 27
+    if args.backward:  # reads all again and the output's gradient, and writes all gradients
+        read, written = 2 * read + written, written + read
+        multiply_adds += points * args.channels * 53
+    return max(
+        (read + written) * size / limits['bytes_per_second'],
+        multiply_adds / limits['multiply_adds_per_second'],
+    )
+
+
+def rows(args: argparse.Namespace, shape: tuple[int, int]) -> list[dict]:
+    """One row per subject: time, ratios and memory."""
+    functions = subjects(args, shape)
+    times = measure(functions, args)
+    logits = args.batch * 25 * shape[0] * shape[1] * torch.empty(0, dtype=args.dtype).element_size()
+    found = []
+    for (name, backend), elapsed in times.items():
+        memory = extra_memory(functions[name, backend], args.device)
+        found.append(
+            dict(
+                subject=name,
+                backend=backend,
+                shape=list(shape),
+                milliseconds=1e3 * statistics.median(elapsed),
+                nanoseconds_per_point=1e9
+                * statistics.median(elapsed)
+                / (args.batch * shape[0] * shape[1]),
+                of_convolutions=ratio(elapsed, times[CONVOLUTIONS, '']),
+                faster_than_unfolded=ratio(times.get((UNFOLDED, '')), elapsed),
+                extra_bytes=memory,
+                extra_of_logits=None if memory is None else memory / logits,
+            )
+        )
+    return found
+
+
+def ratio(numerator: list[float] | None, denominator: list[float]) -> float | None:
+    """The median of the ratios within a turn."""
+    if numerator is None:
+        return None
+    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+
+
+def show(args: argparse.Namespace, report: dict) -> None:
+    """The report as tables."""
+    console = Console(width=120)
+    what = 'forward + backward' if args.backward else 'forward'
+    limits = report['machine']
+    console.print(
+        f'{report["hardware"]}, torch {torch.__version__}, {what}, batch {args.batch}, '
+        f'{args.channels} channels, {str(args.dtype).removeprefix("torch.")}'
+        f'{", channels last" if args.channels_last else ""}; copies '
+        f'{limits["bytes_per_second"] / 1e9:.1f} GB/s, multiplies and adds '
+        f'{limits["multiply_adds_per_second"] / 1e9:.0f} G/s'
+    )
+    for shape in report['shapes']:
+        table = Table(title=f'en {shape[0]}x{shape[1]}')
+        for column in ('', 'backend'):
+            table.add_column(column, no_wrap=True)
+        for column in ('ms', 'ns / point', 'x convs', 'x faster', 'extra MiB', '/ logits'):
+            table.add_column(column, justify='right')
+        for row in (r for r in report['rows'] if r['shape'] == shape):
+            cells = (
+                ('milliseconds', '.2f'),
+                ('nanoseconds_per_point', '.0f'),
+                ('of_convolutions', '.2f'),
+                ('faster_than_unfolded', '.1f'),
+            )
+            memory = row['extra_bytes']
+            table.add_row(
+                row['subject'],
+                row['backend'],
+                *('' if row[key] is None else format(row[key], spec) for key, spec in cells),
+                '' if memory is None else f'{memory / MiB:.1f}',
+                '' if memory is None else f'{row["extra_of_logits"]:.2f}',
+            )
+        console.print(table)
+        bound = report['rooflines']['x'.join(map(str, shape))]
+        console.print(f"{OPERATOR} by the machine's limits: at least {1e3 * bound:.2f} ms\n")
+
+
+def plot(report: dict, file: Path) -> None:
+    """Time per output point against the side of ``en``."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4))
+    lines = {}
+    for row in report['rows']:
+        if not row['subject'].startswith('  '):
+            name = f'{row["subject"]} ({row["backend"]})' if row['backend'] else row['subject']
+            lines.setdefault(name, []).append((row['shape'][0], row['nanoseconds_per_point']))
+    for name, points in lines.items():
+        axes.plot(*zip(*points, strict=True), marker='o', markersize=3, linewidth=1, label=name)
+    axes.set(xscale='log', yscale='log', xlabel='side of en', ylabel='ns per output point')
+    sides = sorted({shape[0] for shape in report['shapes']})
+    axes.set_xticks(sides, [str(side) for side in sides])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=6)
+    figure.tight_layout()
+    figure.savefig(file, dpi=150)
+
+
+def hardware(device: str) -> str:
+    """The processor's name."""
+    if torch.device(device).type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    names = [
+        line.split(':', 1)[1].strip()
+        for line in Path('/proc/cpuinfo').read_text().splitlines()
+        if line.startswith('model name')
+    ]
+    sets = cpu_kernel.instruction_sets()
+    return f'{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads, ' + (
+        sets[0] if sets else 'no CPU kernel'
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure and print."""
+    args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    shapes = [[side, side] for side in args.sizes] if args.sizes else [list(args.shape)]
+    limits = machine(args)
+    report = dict(
+        hardware=hardware(args.device),
+        machine=limits,
+        shapes=shapes,
+        rows=[row for shape in shapes for row in rows(args, tuple(shape))],
+        rooflines={'x'.join(map(str, s)): roofline(args, tuple(s), limits) for s in shapes},
+    )
+    if args.json:
+        json.dump(report, sys.stdout, indent=1)
+    else:
+        show(args, report)
+    if args.plot:
+        plot(report, args.plot)
+
+
+if __name__ == '__main__':
+    main()
