@@ -10,7 +10,7 @@ from .checks import kernel_size_of
 from .reference import empty_output
 
 try:
-    from . import _cpu
+    import fade_mm.ops._cpu as _cpu
 except ImportError as error:
     _cpu, _import_error = None, str(error)
 
@@ -31,8 +31,8 @@ def why_not(*tensors: Tensor) -> str | None:
         return f'it computes in float32, float64 and bfloat16, not in {wrong[0]}'
     if not is_built():
         return (
-            f'fade_mm was installed without it ({_import_error}); with a C++ compiler and torch '
-            'present, reinstall with: pip install --no-build-isolation --no-deps '
+            f'fade_mm was installed without it ({_import_error}); where torch and a C++ compiler '
+            'are, reinstall with: pip install --no-build-isolation --no-deps '
             '--force-reinstall <the source of fade_mm>'
         )
     return None
