@@ -151,7 +151,7 @@ def _inside(a, b, H, W, K: tl.constexpr, LEVELS: tl.constexpr):
     return (u >= 0) & (u < H) & (v >= 0) & (v < W)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['h', 'w', 'H', 'W', 'size_class'])
 def forward(
     out,
     out_strides,
@@ -259,7 +259,7 @@ def forward(
             tl.store(pointers, sums[p], mask=is_point[p] & is_channel)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['h', 'w', 'H', 'W', 'size_class'])
 def backward_kernels(
     grad,
     grad_strides,
@@ -452,7 +452,7 @@ def backward_kernels(
         )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['h', 'w', 'H', 'W', 'size_class'])
 def backward_de(
     grad,
     grad_strides,
@@ -513,9 +513,10 @@ def backward_de(
     for _ in tl.static_range(ROWS):
         sums = sums + (tl.zeros_like(c + a).to(ACC),)
     for phase in range(0, down):
-        for shift in range(0, K * right, LANES):
-            v = shift // right
-            across = shift % right + lane % LANES
+        steps = tl.cdiv(right, LANES)
+        for shift in range(0, K * steps):
+            v = shift // steps
+            across = shift % steps * LANES + lane % LANES
             low_col = b + (K // 2 - v)
             col = low_col * S + across
             is_col = (low_col >= 0) & (low_col < W) & (col < w) & (across < right)
