@@ -299,7 +299,6 @@ def backward_kernels(
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
     TILE_C: tl.constexpr,
-    VECTOR: tl.constexpr,
 ):
     """All gradients but that of ``de``, for all phases and channels of a tile of cells.
 
@@ -308,6 +307,7 @@ def backward_kernels(
     alone: with a softmax, what to subtract before the exponential; else the factor.
     """
     AXIS: tl.constexpr = 0 if POINTS_LAST else 1
+    VECTOR: tl.constexpr = 1 if POINTS_LAST else 4
     TAPS: tl.constexpr = K * K
     n, i, j = _tile(tl.program_id(0), tl.cdiv(h, S), tl.cdiv(w, S), TILE_H, TILE_W)
     point = tl.arange(0, TILE_H * TILE_W).to(INDEX)
@@ -480,14 +480,16 @@ def backward_de(
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
     TILE_C: tl.constexpr,
+    CHUNKS: tl.constexpr,
 ):
     """The gradient of ``de``: for each of its points, a sum over all output points that read it.
 
-    A point stands for `ROWS` rows of ``de`` below each other, which share what they load. `LANES`
-    neighbouring output points are summed side by side first, to load them in one piece.
+    A point stands for `ROWS` rows of ``de`` below each other, which share what they load, and for
+    `CHUNKS` times `TILE_C` channels, which share the kernels. `LANES` neighbouring output points
+    are summed side by side first, to load them in one piece.
     """
     AXIS: tl.constexpr = 0 if POINTS_LAST else 1
-    SPLITS: tl.constexpr = (C + TILE_C - 1) // TILE_C
+    SPLITS: tl.constexpr = (C + CHUNKS * TILE_C - 1) // (CHUNKS * TILE_C)
     program = tl.program_id(0)
     n, i, j = _tile(program // SPLITS, tl.cdiv(H, ROWS), W, TILE_H, TILE_W)
     # Output points that rounding down left over read around the last row or column.
@@ -500,8 +502,8 @@ def backward_de(
     lane = tl.expand_dims(tl.arange(0, TILE_H * TILE_W * LANES).to(INDEX), AXIS)
     a = (i + lane // (TILE_W * LANES)) * ROWS
     b = j + lane // LANES % TILE_W
-    c = (program % SPLITS * TILE_C + tl.expand_dims(tl.arange(0, TILE_C), 1 - AXIS)).to(INDEX)
-    is_channel = c < C
+    first_channel = program % SPLITS * (CHUNKS * TILE_C)
+    c = (first_channel + tl.expand_dims(tl.arange(0, TILE_C), 1 - AXIS)).to(INDEX)
 
     grad += n * grad_strides[0] + c * grad_strides[1]
     logits += n * logits_strides[0]
@@ -511,7 +513,10 @@ def backward_de(
         normaliser += n * h * w
     sums = ()
     for _ in tl.static_range(ROWS):
-        sums = sums + (tl.zeros_like(c + a).to(ACC),)
+        zeros = ()
+        for _ in tl.static_range(CHUNKS):
+            zeros = zeros + (tl.zeros_like(c + a).to(ACC),)
+        sums = sums + (zeros,)
     for phase in range(0, down):
         steps = tl.cdiv(right, LANES)
         for shift in range(0, K * steps):
@@ -526,26 +531,37 @@ def backward_de(
                 row = low_row * S + phase
                 mask = is_col & (low_row >= 0) & (low_row < H) & (row < h)
                 mask = mask & ((phase < S) | (low_row == H - 1))
-                pointers = grad + (row * grad_strides[2] + col * grad_strides[3])
-                g = tl.load(pointers, mask=mask & is_channel, other=0.0).to(ACC)
+                grads = ()
+                for chunk in tl.static_range(CHUNKS):
+                    at = grad + (row * grad_strides[2] + col * grad_strides[3])
+                    at += chunk * TILE_C * grad_strides[1]
+                    if C % (CHUNKS * TILE_C) == 0:
+                        g = tl.load(at, mask=mask, other=0.0)
+                    else:
+                        g = tl.load(at, mask=mask & (c + chunk * TILE_C < C), other=0.0)
+                    grads = grads + (g.to(ACC),)
+                high_at = logits + (row * logits_strides[2] + col * logits_strides[3])
+                if logits_de is not None:
+                    low_at = logits_de + low_row * logits_de_strides[2]
+                    low_at += low_col * logits_de_strides[3]
                 if normaliser is not None:
                     divisor = tl.load(normaliser + (row * w + col), mask=mask, other=0.0)
                 updated = ()
                 for q in tl.static_range(ROWS):
                     if (t >= q) and (t < q + K):
                         tap = ((K - 1 - t + q) * K + v).to(INDEX)
-                        pointers = logits + tap * logits_strides[1]
-                        pointers += row * logits_strides[2] + col * logits_strides[3]
-                        x = tl.load(pointers, mask=mask, other=0.0).to(ACC)
+                        x = tl.load(high_at + tap * logits_strides[1], mask=mask, other=0.0).to(ACC)
                         if logits_de is not None:
-                            pointers = logits_de + tap * logits_de_strides[1]
-                            pointers += low_row * logits_de_strides[2] + low_col * logits_de_strides[3]
-                            x += tl.load(pointers, mask=mask, other=0.0).to(ACC)
+                            y = tl.load(low_at + tap * logits_de_strides[1], mask=mask, other=0.0)
+                            x += y.to(ACC)
                         if SOFTMAX:
                             x = tl.exp(x - divisor)
                         elif normaliser is not None:
                             x *= divisor
-                        updated = updated + (tl.fma(g, x, sums[q]),)
+                        totals = ()
+                        for chunk in tl.static_range(CHUNKS):
+                            totals = totals + (tl.fma(grads[chunk], x, sums[q][chunk]),)
+                        updated = updated + (totals,)
                     else:
                         updated = updated + (sums[q],)
                 sums = updated
@@ -555,6 +571,8 @@ def backward_de(
     b = j + point % TILE_W
     grad_de += n * grad_de_strides[0] + c * grad_de_strides[1]
     for q in tl.static_range(ROWS):
-        x = _add_up(sums[q], LANES)
-        mask = is_channel & (a + q < H) & (b < W)
-        tl.store(grad_de + ((a + q) * grad_de_strides[2] + b * grad_de_strides[3]), x, mask=mask)
+        for chunk in tl.static_range(CHUNKS):
+            at = grad_de + ((a + q) * grad_de_strides[2] + b * grad_de_strides[3])
+            at += chunk * TILE_C * grad_de_strides[1]
+            mask = (c + chunk * TILE_C < C) & (a + q < H) & (b < W)
+            tl.store(at, _add_up(sums[q][chunk], LANES), mask=mask)
