@@ -523,7 +523,8 @@ def backward_de(
             v = shift // steps
             across = shift % steps * LANES + lane % LANES
             low_col = b + (K // 2 - v)
-            col = low_col * S + across
+            # One point a thread: two would double the kernels, and masks would split their loads.
+            col = tl.max_contiguous(low_col * S + across, (1, 1))
             is_col = (low_col >= 0) & (low_col < W) & (col < w) & (across < right)
             is_col = is_col & ((across < S) | (low_col == W - 1))
             for t in tl.static_range(ROWS + K - 1):
