@@ -244,7 +244,9 @@ def forward(
             if gate is None:
                 sums = sums + (tl.zeros_like(c + a).to(ACC),)
             else:
-                pointers = en + c * en_strides[1] + (rows[p] * en_strides[2] + cols[p] * en_strides[3])
+                pointers = (
+                    en + c * en_strides[1] + (rows[p] * en_strides[2] + cols[p] * en_strides[3])
+                )
                 sums = sums + (tl.load(pointers).to(ACC) * opened,)
         for tap in tl.static_range(TAPS):
             u = _clamp(a + (tap // K - K // 2), H) * de_strides[2]
@@ -255,7 +257,9 @@ def forward(
                 updated = updated + (tl.fma(x, weights[p][tap], sums[p]),)
             sums = updated
         for p in tl.static_range(PHASES):
-            pointers = out + c * out_strides[1] + (rows[p] * out_strides[2] + cols[p] * out_strides[3])
+            pointers = (
+                out + c * out_strides[1] + (rows[p] * out_strides[2] + cols[p] * out_strides[3])
+            )
             tl.store(pointers, sums[p], mask=is_point[p] & is_channel)
 
 
@@ -398,7 +402,9 @@ def backward_kernels(
 
         for p in tl.static_range(PHASES):
             taps_at = logits + rows[p] * logits_strides[2] + cols[p] * logits_strides[3]
-            kernels = _load_taps(taps_at, logits_strides[1], TAPS, LEVELS, POINTS_LAST, INDEX).to(ACC)
+            kernels = _load_taps(taps_at, logits_strides[1], TAPS, LEVELS, POINTS_LAST, INDEX).to(
+                ACC
+            )
             if logits_de is not None:
                 kernels += low_logits.to(ACC)
             grad_kernels = tl.sum(_stack(sums[p], TAPS, LEVELS), axis=AXIS)

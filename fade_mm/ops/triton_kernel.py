@@ -34,7 +34,7 @@ _TILES = {
     ('forward', False): [
         (dict(TILE_H=4, TILE_W=4, TILE_C=32, CHANNELS=256), 4),
         (dict(TILE_H=4, TILE_W=4, TILE_C=32, CHANNELS=64), 4),
-        (dict(TILE_H=4, TILE_W=4, TILE_C=64, CHANNELS=256), 4),
+        (dict(TILE_H=2, TILE_W=8, TILE_C=32, CHANNELS=128), 4),
     ],
     ('backward_kernels', True): [
         (dict(TILE_H=1, TILE_W=32, TILE_C=4), 4),
@@ -209,9 +209,13 @@ def _options(tensors, de: Tensor, logits: Tensor, scale_factor: int, softmax: bo
 
 def _is_huge(x: Tensor | None) -> bool:
     """Whether offsets within a batch element need 64 bits, with those of masked points."""
-    return x is not None and sum(
-        (size + 64) * stride for size, stride in zip(x.shape[1:], x.stride()[1:], strict=True)
-    ) >= 2**31
+    return (
+        x is not None
+        and sum(
+            (size + 64) * stride for size, stride in zip(x.shape[1:], x.stride()[1:], strict=True)
+        )
+        >= 2**31
+    )
 
 
 def _phases(options: dict) -> dict:
