@@ -523,9 +523,9 @@ def backward_de(
         for _ in tl.static_range(CHUNKS):
             zeros = zeros + (tl.zeros_like(c + a).to(ACC),)
         sums = sums + (zeros,)
-    for phase in range(0, down):
+    for phase in range(down):
         steps = tl.cdiv(right, LANES)
-        for shift in range(0, K * steps):
+        for shift in range(K * steps):
             v = shift // steps
             across = shift % steps * LANES + lane % LANES
             low_col = b + (K // 2 - v)
