@@ -6,6 +6,7 @@ small. Its tiles are `_INTERPRETED_TILES`: 4 x 8 cells, 8 channels.
 
 import importlib.util
 import os
+import subprocess
 import sys
 
 import pytest
@@ -62,7 +63,7 @@ def test_sizes_match_definition(size):
 
 @pytest.mark.parametrize('k', [1, 5, 7])
 def test_kernel_sizes_match_definition(k):
-    assert_matches_definition(make(5, 6, 2, 3, n=1, k=k, dtype=torch.float32))
+    assert_matches_definition(make(4, 6, 2, 3, n=1, k=k, dtype=torch.float32))
 
 
 @pytest.mark.parametrize('parts', [NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:])], ids=str)
@@ -76,11 +77,12 @@ def test_kernels_without_softmax_match_definition():
 
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
-def test_several_tiles_match_definition(memory_format):
-    """In every direction, the last one not full."""
+@pytest.mark.parametrize(('size', 'c'), [((10, 18, 5, 9), 2), ((5, 6, 2, 3), 13)], ids=str)
+def test_several_tiles_match_definition(size, c, memory_format):
+    """In space and over the channels, the last ones not full."""
     arguments = {
         name: x.to(memory_format=memory_format)
-        for name, x in make(10, 18, 5, 9, n=1, c=9, k=3, dtype=torch.float32).items()
+        for name, x in make(*size, n=1, c=c, k=3, dtype=torch.float32).items()
     }
     out = assert_matches_definition(arguments)
     assert out.is_contiguous(memory_format=memory_format)
@@ -149,3 +151,16 @@ def test_imports_and_says_so_without_triton(monkeypatch):
     afresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(afresh)
     assert afresh.why_not(torch.zeros(1)) == 'triton is not installed: pip install triton'
+
+
+def test_kernels_compile_for_a_gpu(tmp_path):
+    """Not all that the interpreter runs is legal in a kernel."""
+    run = subprocess.run(
+        [sys.executable, '-m', 'tests.ops.compile_triton'],
+        env=os.environ | {'TRITON_INTERPRET': '0', 'TRITON_CACHE_DIR': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    names = ['forward', 'backward_kernels', 'backward_de'] * 2
+    assert run.stdout.splitlines() == [f'compiled {name}' for name in names]
