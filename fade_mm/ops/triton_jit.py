@@ -492,22 +492,23 @@ def backward_de(
 
     A point stands for `ROWS` rows of ``de`` below each other, which share what they load, and for
     `CHUNKS` times `TILE_C` channels, which share the kernels. `LANES` neighbouring output points
-    are summed side by side first, to load them in one piece.
+    are summed side by side first, to load them in one piece, and `TILE_W` counts these.
     """
     AXIS: tl.constexpr = 0 if POINTS_LAST else 1
+    COLS: tl.constexpr = TILE_W // LANES
     SPLITS: tl.constexpr = (C + CHUNKS * TILE_C - 1) // (CHUNKS * TILE_C)
     program = tl.program_id(0)
-    n, i, j = _tile(program // SPLITS, tl.cdiv(H, ROWS), W, TILE_H, TILE_W)
+    n, i, j = _tile(program // SPLITS, tl.cdiv(H, ROWS), W, TILE_H, COLS)
     # Output points that rounding down left over read around the last row or column.
     right = S
-    if j + TILE_W + K // 2 >= W:
+    if j + COLS + K // 2 >= W:
         right += tl.maximum(w - W * S, 0)
     down = S
     if (i + TILE_H) * ROWS + K // 2 >= H:
         down += tl.maximum(h - H * S, 0)
-    lane = tl.expand_dims(tl.arange(0, TILE_H * TILE_W * LANES).to(INDEX), AXIS)
-    a = (i + lane // (TILE_W * LANES)) * ROWS
-    b = j + lane // LANES % TILE_W
+    lane = tl.expand_dims(tl.arange(0, TILE_H * TILE_W).to(INDEX), AXIS)
+    a = (i + lane // TILE_W) * ROWS
+    b = j + lane // LANES % COLS
     first_channel = program % SPLITS * (CHUNKS * TILE_C)
     c = (first_channel + tl.expand_dims(tl.arange(0, TILE_C), 1 - AXIS)).to(INDEX)
 
@@ -573,9 +574,9 @@ def backward_de(
                         updated = updated + (sums[q],)
                 sums = updated
 
-    point = tl.expand_dims(tl.arange(0, TILE_H * TILE_W).to(INDEX), AXIS)
-    a = (i + point // TILE_W) * ROWS
-    b = j + point % TILE_W
+    point = tl.expand_dims(tl.arange(0, TILE_H * COLS).to(INDEX), AXIS)
+    a = (i + point // COLS) * ROWS
+    b = j + point % COLS
     grad_de += n * grad_de_strides[0] + c * grad_de_strides[1]
     for q in tl.static_range(ROWS):
         for chunk in tl.static_range(CHUNKS):

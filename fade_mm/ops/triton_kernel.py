@@ -46,9 +46,9 @@ _TILES = {
         (dict(TILE_H=2, TILE_W=4, TILE_C=64), 4),
     ],
     ('backward_de', True): [
-        (dict(ROWS=4, TILE_H=1, TILE_W=16, TILE_C=64, CHUNKS=1), 4),
-        (dict(ROWS=4, TILE_H=1, TILE_W=32, TILE_C=64, CHUNKS=1), 8),
-        (dict(ROWS=4, TILE_H=1, TILE_W=16, TILE_C=32, CHUNKS=1), 4),
+        (dict(ROWS=4, TILE_H=1, TILE_W=32, TILE_C=64, CHUNKS=1), 4),
+        (dict(ROWS=4, TILE_H=1, TILE_W=64, TILE_C=64, CHUNKS=1), 8),
+        (dict(ROWS=4, TILE_H=1, TILE_W=32, TILE_C=32, CHUNKS=1), 4),
     ],
     ('backward_de', False): [
         (dict(ROWS=4, TILE_H=2, TILE_W=8, TILE_C=32, CHUNKS=4), 4),
@@ -153,16 +153,17 @@ def backward(
         for total, x in zip((grad_logits_de, grad_gate), summed, strict=True):
             if x is not None:
                 _fold(x, total)
+    lanes = min(options['S'] & -options['S'], 4) if options['POINTS_LAST'] else 1
     _launch(
         'backward_de',
         lambda meta: (
-            _tiles(batch, _ceil_div(de.shape[2], meta['ROWS']), de.shape[3], meta)
+            _tiles(batch, _ceil_div(de.shape[2], meta['ROWS']), de.shape[3] * lanes, meta)
             * _ceil_div(de.shape[1], meta['TILE_C'] * meta['CHUNKS'])
         ),
         *_with_strides(grad, logits, logits_de),
         normaliser,
         *_with_strides(grad_de),
-        LANES=(options['S'] & -options['S']) if options['POINTS_LAST'] else 1,
+        LANES=lanes,
         **options,
     )
     return [x for x in grads if x is not None]
