@@ -345,8 +345,8 @@ def backward_kernels(
         is_point = ()
         sums = ()
         products = ()
-        c = tl.expand_dims(tl.arange(0, TILE_C), 1 - AXIS)
-        zero = _add_up(tl.zeros_like(c + a_).to(ACC), VECTOR)
+        channel = tl.expand_dims(tl.arange(0, TILE_C), 1 - AXIS)
+        zero = _add_up(tl.zeros_like(channel + a_).to(ACC), VECTOR)
         for p in tl.static_range(PHASES):
             row = i * S + (first_phase + p) // S
             col = j * S + (first_phase + p) % S
