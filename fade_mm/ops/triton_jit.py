@@ -32,6 +32,20 @@ def _clamp(x, size):
 
 
 @triton.jit
+def _at(base, offset, POINTS_LAST: tl.constexpr):
+    """Pointers, of which neighbouring threads take neighbouring points, one each.
+
+    Triton cannot see that memory is contiguous along the points of a tile, and its versions differ
+    in what they do then: 3.6 would go along the channels. The contiguity told here chooses the
+    axis, and the alignment of 1 that nothing is loaded in pairs, which may lie apart.
+    """
+    pointers = base + offset
+    if POINTS_LAST:
+        pointers = tl.multiple_of(tl.max_contiguous(pointers, (1, 2)), (1, 1))
+    return pointers
+
+
+@triton.jit
 def _sigmoid(x):
     return 1 / (1 + tl.exp(-x))
 
@@ -107,8 +121,8 @@ def _load_taps(
     """All taps at one-axis pointers to the first."""
     taps_axis: tl.constexpr = 0 if POINTS_LAST else 1
     mask = tl.expand_dims(tl.arange(0, 2**LEVELS) < TAPS, 1 - taps_axis)
-    pointers = tl.expand_dims(points, taps_axis)
-    pointers += _tap_offsets(stride, LEVELS, POINTS_LAST, INDEX)
+    offsets = _tap_offsets(stride, LEVELS, POINTS_LAST, INDEX)
+    pointers = _at(tl.expand_dims(points, taps_axis), offsets, POINTS_LAST)
     x = tl.load(pointers, mask=mask, other=0.0)
     return tl.permute(x, (1, 0)) if POINTS_LAST else x
 
@@ -127,9 +141,10 @@ def _store_taps(
     taps_axis: tl.constexpr = 0 if POINTS_LAST else 1
     mask = tl.expand_dims(tl.arange(0, 2**LEVELS) < TAPS, 1 - taps_axis)
     mask = mask & tl.expand_dims(is_point, taps_axis)
-    pointers = tl.expand_dims(points, taps_axis)
-    pointers += _tap_offsets(stride, LEVELS, POINTS_LAST, INDEX)
-    tl.store(pointers, tl.permute(x, (1, 0)) if POINTS_LAST else x, mask=mask)
+    offsets = _tap_offsets(stride, LEVELS, POINTS_LAST, INDEX)
+    pointers = _at(tl.expand_dims(points, taps_axis), offsets, POINTS_LAST)
+    x = tl.permute(x, (1, 0)) if POINTS_LAST else x
+    tl.store(pointers, x, mask=mask)
 
 
 @triton.jit
@@ -244,22 +259,20 @@ def forward(
             if gate is None:
                 sums = sums + (tl.zeros_like(c + a).to(ACC),)
             else:
-                pointers = (
-                    en + c * en_strides[1] + (rows[p] * en_strides[2] + cols[p] * en_strides[3])
-                )
-                sums = sums + (tl.load(pointers).to(ACC) * opened,)
+                offset = rows[p] * en_strides[2] + cols[p] * en_strides[3]
+                x = tl.load(_at(en + c * en_strides[1], offset, POINTS_LAST)).to(ACC)
+                sums = sums + (x * opened,)
         for tap in tl.static_range(TAPS):
             u = _clamp(a + (tap // K - K // 2), H) * de_strides[2]
             v = _clamp(b + (tap % K - K // 2), W) * de_strides[3]
-            x = tl.load(de + c * de_strides[1] + (u + v)).to(ACC)
+            x = tl.load(_at(de + c * de_strides[1], u + v, POINTS_LAST)).to(ACC)
             updated = ()
             for p in tl.static_range(PHASES):
                 updated = updated + (tl.fma(x, weights[p][tap], sums[p]),)
             sums = updated
         for p in tl.static_range(PHASES):
-            pointers = (
-                out + c * out_strides[1] + (rows[p] * out_strides[2] + cols[p] * out_strides[3])
-            )
+            offset = rows[p] * out_strides[2] + cols[p] * out_strides[3]
+            pointers = _at(out + c * out_strides[1], offset, POINTS_LAST)
             tl.store(pointers, sums[p], mask=is_point[p] & is_channel)
 
 
@@ -368,26 +381,28 @@ def backward_kernels(
             new_products = ()
             for p in tl.static_range(PHASES):
                 y, x = tl.expand_dims(rows[p], AXIS), tl.expand_dims(cols[p], AXIS)
-                at = grad + c * grad_strides[1] + (y * grad_strides[2] + x * grad_strides[3])
-                g = tl.load(at).to(ACC)
+                offset = y * grad_strides[2] + x * grad_strides[3]
+                g = tl.load(_at(grad + c * grad_strides[1], offset, POINTS_LAST)).to(ACC)
                 if C % TILE_C != 0:
                     g = tl.where(is_channel, g, 0.0)
                 grads = grads + (g,)
                 if gate is not None:
-                    at = en + c * en_strides[1] + (y * en_strides[2] + x * en_strides[3])
-                    product = _add_up(g * tl.load(at).to(ACC), VECTOR)
+                    offset = y * en_strides[2] + x * en_strides[3]
+                    e = tl.load(_at(en + c * en_strides[1], offset, POINTS_LAST)).to(ACC)
+                    product = _add_up(g * e, VECTOR)
                     new_products = new_products + (products[p] + product,)
-                    at = grad_en + c * grad_en_strides[1]
-                    at += y * grad_en_strides[2] + x * grad_en_strides[3]
+                    offset = y * grad_en_strides[2] + x * grad_en_strides[3]
+                    pointers = _at(grad_en + c * grad_en_strides[1], offset, POINTS_LAST)
                     mask = tl.expand_dims(is_point[p], AXIS) & is_channel
-                    tl.store(at, g * opened_, mask=mask)
+                    tl.store(pointers, g * opened_, mask=mask)
             if gate is not None:
                 products = new_products
             values = ()
             for tap in tl.static_range(TAPS):
                 u = _clamp(a_ + (tap // K - K // 2), H) * de_strides[2]
                 v = _clamp(b_ + (tap % K - K // 2), W) * de_strides[3]
-                values = values + (tl.load(de + c * de_strides[1] + (u + v)).to(ACC),)
+                value = tl.load(_at(de + c * de_strides[1], u + v, POINTS_LAST)).to(ACC)
+                values = values + (value,)
             new_sums = ()
             for p in tl.static_range(PHASES):
                 totals = ()
@@ -530,8 +545,7 @@ def backward_de(
             v = shift // steps
             across = shift % steps * LANES + lane % LANES
             low_col = b + (K // 2 - v)
-            # One point a thread: two would double the kernels, and masks would split their loads.
-            col = tl.max_contiguous(low_col * S + across, (1, 1))
+            col = low_col * S + across
             is_col = (low_col >= 0) & (low_col < W) & (col < w) & (across < right)
             is_col = is_col & ((across < S) | (low_col == W - 1))
             for t in tl.static_range(ROWS + K - 1):
@@ -540,27 +554,30 @@ def backward_de(
                 mask = is_col & (low_row >= 0) & (low_row < H) & (row < h)
                 mask = mask & ((phase < S) | (low_row == H - 1))
                 grads = ()
+                offset = row * grad_strides[2] + col * grad_strides[3]
                 for chunk in tl.static_range(CHUNKS):
-                    at = grad + (row * grad_strides[2] + col * grad_strides[3])
-                    at += chunk * TILE_C * grad_strides[1]
+                    at = _at(grad + chunk * TILE_C * grad_strides[1], offset, POINTS_LAST)
                     if C % (CHUNKS * TILE_C) == 0:
                         g = tl.load(at, mask=mask, other=0.0)
                     else:
                         g = tl.load(at, mask=mask & (c + chunk * TILE_C < C), other=0.0)
                     grads = grads + (g.to(ACC),)
-                high_at = logits + (row * logits_strides[2] + col * logits_strides[3])
+                offset = row * logits_strides[2] + col * logits_strides[3]
                 if logits_de is not None:
-                    low_at = logits_de + low_row * logits_de_strides[2]
-                    low_at += low_col * logits_de_strides[3]
+                    low_offset = low_row * logits_de_strides[2] + low_col * logits_de_strides[3]
                 if normaliser is not None:
-                    divisor = tl.load(normaliser + (row * w + col), mask=mask, other=0.0)
+                    at = _at(normaliser, row * w + col, POINTS_LAST)
+                    divisor = tl.load(at, mask=mask, other=0.0)
                 updated = ()
                 for q in tl.static_range(ROWS):
                     if (t >= q) and (t < q + K):
                         tap = ((K - 1 - t + q) * K + v).to(INDEX)
-                        x = tl.load(high_at + tap * logits_strides[1], mask=mask, other=0.0).to(ACC)
+                        at = _at(logits + tap * logits_strides[1], offset, POINTS_LAST)
+                        x = tl.load(at, mask=mask, other=0.0).to(ACC)
                         if logits_de is not None:
-                            y = tl.load(low_at + tap * logits_de_strides[1], mask=mask, other=0.0)
+                            at = logits_de + tap * logits_de_strides[1]
+                            at = _at(at, low_offset, POINTS_LAST)
+                            y = tl.load(at, mask=mask, other=0.0)
                             x += y.to(ACC)
                         if SOFTMAX:
                             x = tl.exp(x - divisor)
@@ -580,7 +597,7 @@ def backward_de(
     grad_de += n * grad_de_strides[0] + c * grad_de_strides[1]
     for q in tl.static_range(ROWS):
         for chunk in tl.static_range(CHUNKS):
-            at = grad_de + ((a + q) * grad_de_strides[2] + b * grad_de_strides[3])
-            at += chunk * TILE_C * grad_de_strides[1]
+            offset = (a + q) * grad_de_strides[2] + b * grad_de_strides[3]
+            at = _at(grad_de + chunk * TILE_C * grad_de_strides[1], offset, POINTS_LAST)
             mask = (c + chunk * TILE_C < C) & (a + q < H) & (b < W)
             tl.store(at, _add_up(sums[q][chunk], LANES), mask=mask)
