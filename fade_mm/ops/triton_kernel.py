@@ -70,7 +70,7 @@ def why_not(*tensors: Tensor | None) -> str | None:
     given = [x for x in tensors if x is not None]
     for x in given:
         if x.dtype not in _DTYPES:
-            return f'it has no {x.dtype}'
+            return f'it has no kernel for {x.dtype}'
     if not _is_interpreted():
         device = given[0].device
         if device.type != 'cuda':

@@ -139,7 +139,7 @@ def test_says_why_it_cannot_run(monkeypatch):
     x = torch.zeros(1)
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     assert triton_kernel.why_not(x, None, x.half()) is None
-    assert triton_kernel.why_not(x, x.int()) == 'it has no torch.int32'
+    assert triton_kernel.why_not(x, x.int()) == 'it has no kernel for torch.int32'
     monkeypatch.delenv('TRITON_INTERPRET')
     assert triton_kernel.why_not(x) == 'the tensors are on cpu, and TRITON_INTERPRET=1 is not set'
 
