@@ -367,10 +367,8 @@ def backward_kernels(
             rows = rows + (tl.minimum(row, h - 1),)
             cols = cols + (tl.minimum(col, w - 1),)
             products = products + (zero,)
-            zeros = ()
-            for _ in tl.static_range(TAPS):
-                zeros = zeros + (zero,)
-            sums = sums + (zeros,)
+        for _ in tl.static_range(TAPS):
+            sums = sums + (products,)
 
         for start in range(0, C, TILE_C):
             c = (start + tl.expand_dims(tl.arange(0, TILE_C), 1 - AXIS)).to(INDEX)
@@ -397,20 +395,17 @@ def backward_kernels(
                     tl.store(pointers, g * opened_, mask=mask)
             if gate is not None:
                 products = new_products
-            values = ()
+            new_sums = ()
             for tap in tl.static_range(TAPS):
                 u = _clamp(a_ + (tap // K - K // 2), H) * de_strides[2]
                 v = _clamp(b_ + (tap % K - K // 2), W) * de_strides[3]
                 value = tl.load(_at(de + c * de_strides[1], u + v, POINTS_LAST)).to(ACC)
-                values = values + (value,)
-            new_sums = ()
-            for p in tl.static_range(PHASES):
                 totals = ()
-                for tap in tl.static_range(TAPS):
+                for p in tl.static_range(PHASES):
                     if VECTOR > 1:
-                        total = sums[p][tap] + _add_up(values[tap] * grads[p], VECTOR)
+                        total = sums[tap][p] + _add_up(value * grads[p], VECTOR)
                     else:
-                        total = tl.fma(values[tap], grads[p], sums[p][tap])
+                        total = tl.fma(value, grads[p], sums[tap][p])
                     totals = totals + (total,)
                 new_sums = new_sums + (totals,)
             sums = new_sums
@@ -422,7 +417,10 @@ def backward_kernels(
             )
             if logits_de is not None:
                 kernels += low_logits.to(ACC)
-            grad_kernels = tl.sum(_stack(sums[p], TAPS, LEVELS), axis=AXIS)
+            parts = ()
+            for tap in tl.static_range(TAPS):
+                parts = parts + (sums[tap][p],)
+            grad_kernels = tl.sum(_stack(parts, TAPS, LEVELS), axis=AXIS)
             grad_kernels = tl.where(inside, grad_kernels, 0.0)
             if SOFTMAX:
                 kernels, divisor = _softmax(kernels, TAPS, LEVELS)
