@@ -1,10 +1,13 @@
 """Small generated data sets and configs for the tests that train."""
 
 import json
+import os
 
 import cv2
 import numpy as np
 import pytest
+
+os.environ.setdefault('TRITON_INTERPRET', '1')  # before anything imports Triton
 
 
 @pytest.fixture

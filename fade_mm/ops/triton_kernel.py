@@ -1,0 +1,278 @@
+"""The operator on a GPU, in Triton: one kernel forward, two backward.
+
+The forward reads everything once and writes the output. The backward recomputes the softmax. Its
+first kernel works like the forward and gives all gradients but that of ``de``; the second one
+gathers that from the output points that read each point of ``de``. Between them stays one number an
+output point. Every sum has a fixed order, so the gradients are the same from run to run.
+
+On a GPU the sizes of the tiles are chosen by timing those in the table below at the first call of a
+kind. With ``TRITON_INTERPRET=1`` in the environment, set before this module is used, Triton
+interprets the kernels instead: slow, but on tensors anywhere, which is how they are tested.
+"""
+
+import functools
+import os
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from .checks import kernel_size_of
+from .reference import memory_format
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_REGISTERS = 100  # how many float32 taps and sums of them a thread can hold
+
+# By kernel and whether memory is contiguous along the points: tiles in points (for
+# `backward_de`, in lanes and rows of points as well) and channels, and the number of warps.
+_TILES = {
+    ('forward', True): [
+        (dict(TILE_H=4, TILE_W=32, TILE_C=1, CHANNELS=64), 4),
+        (dict(TILE_H=4, TILE_W=32, TILE_C=1, CHANNELS=16), 4),
+        (dict(TILE_H=4, TILE_W=16, TILE_C=2, CHANNELS=64), 4),
+    ],
+    ('forward', False): [
+        (dict(TILE_H=4, TILE_W=4, TILE_C=32, CHANNELS=256), 4),
+        (dict(TILE_H=4, TILE_W=4, TILE_C=32, CHANNELS=64), 4),
+        (dict(TILE_H=2, TILE_W=8, TILE_C=32, CHANNELS=128), 4),
+    ],
+    ('backward_kernels', True): [
+        (dict(TILE_H=1, TILE_W=32, TILE_C=4), 4),
+        (dict(TILE_H=2, TILE_W=16, TILE_C=4), 4),
+        (dict(TILE_H=4, TILE_W=32, TILE_C=1), 4),
+    ],
+    ('backward_kernels', False): [
+        (dict(TILE_H=4, TILE_W=4, TILE_C=32), 4),
+        (dict(TILE_H=2, TILE_W=4, TILE_C=64), 4),
+    ],
+    ('backward_de', True): [
+        (dict(ROWS=4, TILE_H=1, TILE_W=32, TILE_C=64, CHUNKS=1), 4),
+        (dict(ROWS=4, TILE_H=1, TILE_W=64, TILE_C=64, CHUNKS=1), 8),
+        (dict(ROWS=4, TILE_H=1, TILE_W=32, TILE_C=32, CHUNKS=1), 4),
+    ],
+    ('backward_de', False): [
+        (dict(ROWS=4, TILE_H=2, TILE_W=8, TILE_C=32, CHUNKS=4), 4),
+        (dict(ROWS=4, TILE_H=2, TILE_W=8, TILE_C=32, CHUNKS=2), 4),
+        (dict(ROWS=2, TILE_H=4, TILE_W=4, TILE_C=32, CHUNKS=4), 4),
+    ],
+}
+
+# One choice for the interpreter, small enough for tests to need several tiles.
+_INTERPRETED_TILES = {
+    'forward': dict(TILE_H=4, TILE_W=8, TILE_C=4, CHANNELS=8),
+    'backward_kernels': dict(TILE_H=4, TILE_W=8, TILE_C=4),
+    'backward_de': dict(ROWS=2, TILE_H=2, TILE_W=8, TILE_C=4, CHUNKS=2),
+}
+
+
+def why_not(*tensors: Tensor | None) -> str | None:
+    """Why this backend cannot run on ``tensors``, None where it can."""
+    given = [x for x in tensors if x is not None]
+    for x in given:
+        if x.dtype not in _DTYPES:
+            return f'it has no kernel for {x.dtype}'
+    if not _is_interpreted():
+        device = given[0].device
+        if device.type != 'cuda':
+            return f'the tensors are on {device.type}, and TRITON_INTERPRET=1 is not set'
+        if torch.version.cuda and torch.cuda.get_device_capability(device) < (8, 0):
+            return 'Triton needs a GPU of compute capability 8.0 or higher'
+    module = _import()
+    return module if isinstance(module, str) else None
+
+
+def forward(
+    de: Tensor,
+    logits: Tensor,
+    logits_de: Tensor | None,
+    gate: Tensor | None,
+    en: Tensor | None,
+    scale_factor: int,
+    softmax: bool,
+) -> Tensor:
+    """Softmax (unless ``softmax`` is off), reassembly and gate; see `ops.gated_reassemble`."""
+    out = torch.empty(
+        (*de.shape[:2], *logits.shape[2:]),
+        dtype=de.dtype,
+        device=de.device,
+        memory_format=memory_format(de),
+    )
+    tensors = (out, de, logits, logits_de, gate, en)
+    options = _options(tensors, de, logits, scale_factor, softmax)
+    options |= _phases(options)
+    groups = options['S'] ** 2 // options['PHASES']
+    _launch(
+        'forward',
+        lambda meta: (
+            _tiles(de.shape[0], *_cells(options), meta)
+            * groups
+            * _ceil_div(de.shape[1], meta['CHANNELS'])
+        ),
+        *_with_strides(*tensors),
+        **options,
+    )
+    return out
+
+
+def backward(
+    grad: Tensor,
+    de: Tensor,
+    logits: Tensor,
+    logits_de: Tensor | None,
+    gate: Tensor | None,
+    en: Tensor | None,
+    scale_factor: int,
+    softmax: bool,
+) -> list[Tensor]:
+    """Gradients of the tensors that were given, in the order of the arguments."""
+    inputs = (de, logits, logits_de, gate, en)
+    grads = [None if x is None else torch.empty_like(x) for x in inputs]
+    grad_de, grad_logits, grad_logits_de, grad_gate, grad_en = grads
+    options = _options((grad, *inputs, *grads), de, logits, scale_factor, softmax)
+    batch, accumulated = de.shape[0], torch.promote_types(de.dtype, torch.float32)
+    normaliser = None
+    if softmax or gate is not None:
+        normaliser = de.new_empty((batch, *logits.shape[2:]), dtype=accumulated)
+
+    cells = _cells(options)
+    summed = [grad_logits_de, grad_gate]
+    if cells != de.shape[2:]:
+        summed = [
+            x if x is None else x.new_empty((*x.shape[:2], *cells), dtype=accumulated)
+            for x in summed
+        ]
+    _launch(
+        'backward_kernels',
+        lambda meta: _tiles(batch, *cells, meta),
+        *_with_strides(grad, *inputs, grad_logits, *summed, grad_en),
+        normaliser,
+        **options,
+        **_phases(options),
+    )
+    if cells != de.shape[2:]:
+        for total, x in zip((grad_logits_de, grad_gate), summed, strict=True):
+            if x is not None:
+                _fold(x, total)
+    lanes = min(options['S'] & -options['S'], 4) if options['POINTS_LAST'] else 1
+    _launch(
+        'backward_de',
+        lambda meta: (
+            _tiles(batch, _ceil_div(de.shape[2], meta['ROWS']), de.shape[3] * lanes, meta)
+            * _ceil_div(de.shape[1], meta['TILE_C'] * meta['CHUNKS'])
+        ),
+        *_with_strides(grad, logits, logits_de),
+        normaliser,
+        *_with_strides(grad_de),
+        LANES=lanes,
+        **options,
+    )
+    return [x for x in grads if x is not None]
+
+
+def _is_interpreted() -> bool:
+    return os.environ.get('TRITON_INTERPRET') == '1'
+
+
+@functools.cache
+def _import() -> ModuleType | str:
+    """The device code, or why it cannot be had. Importing Triton takes long, so not before use."""
+    try:
+        import triton  # noqa: F401
+    except ModuleNotFoundError:
+        return 'triton is not installed: pip install triton'
+    except Exception as error:
+        return f'triton cannot be imported: {error}'
+    from . import triton_jit
+
+    return triton_jit
+
+
+def _options(tensors, de: Tensor, logits: Tensor, scale_factor: int, softmax: bool) -> dict:
+    """The arguments that all kernels share, from ``h`` on."""
+    import triton.language as tl
+
+    (h, w), (H, W) = logits.shape[2:], de.shape[2:]
+    return dict(
+        h=h,
+        w=w,
+        H=H,
+        W=W,
+        size_class=(logits.shape[0] * h * w).bit_length() // 2,
+        C=de.shape[1],
+        K=kernel_size_of('logits', logits),
+        S=1 if (h, w) == (H, W) else scale_factor,
+        SOFTMAX=softmax,
+        POINTS_LAST=memory_format(de) == torch.contiguous_format,
+        ACC=tl.float64 if de.dtype == torch.float64 else tl.float32,
+        INDEX=tl.int64 if any(map(_is_huge, tensors)) else tl.int32,
+    )
+
+
+def _is_huge(x: Tensor | None) -> bool:
+    """Whether offsets within a batch element need 64 bits, with those of masked points."""
+    return (
+        x is not None
+        and sum(
+            (size + 64) * stride for size, stride in zip(x.shape[1:], x.stride()[1:], strict=True)
+        )
+        >= 2**31
+    )
+
+
+def _phases(options: dict) -> dict:
+    taps, points = options['K'] ** 2, options['S'] ** 2
+    most = max(1, _REGISTERS // taps)
+    phases = max(x for x in range(1, min(points, most) + 1) if points % x == 0)
+    return dict(PHASES=phases, LEVELS=(taps - 1).bit_length())
+
+
+def _cells(options: dict) -> tuple[int, int]:
+    """The size of the low-resolution grid whose cells hold all output points."""
+    return _ceil_div(options['h'], options['S']), _ceil_div(options['w'], options['S'])
+
+
+def _tiles(batch: int, rows: int, cols: int, meta: dict) -> int:
+    return batch * _ceil_div(rows, meta['TILE_H']) * _ceil_div(cols, meta['TILE_W'])
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def _with_strides(*tensors: Tensor | None):
+    for x in tensors:
+        yield x
+        yield None if x is None else x.stride()
+
+
+def _fold(cells: Tensor, total: Tensor) -> None:
+    """Sums over cells into sums over the points that they read around."""
+    H, W = total.shape[2:]
+    cells[:, :, H - 1] += cells[:, :, H:].sum(2)
+    cells[..., W - 1] += cells[..., W:].sum(3)
+    total.copy_(cells[:, :, :H, :W])
+
+
+def _launch(name: str, programs, *arguments, **options) -> None:
+    """Run a kernel with ``programs(meta)`` programs, if there is anything to do."""
+    if arguments[0].numel() == 0:
+        return
+    kernel, tile = _kernel(name, options['POINTS_LAST'])
+    with torch.cuda.device_of(arguments[0]):
+        kernel[lambda meta: (programs(meta),)](*arguments, **options, **tile)
+
+
+@functools.cache
+def _kernel(name: str, points_last: bool):
+    """A kernel that chooses its tiles by timing, or, where none can be timed, one and its tiles."""
+    import triton
+
+    kernel = getattr(_import(), name)
+    if _is_interpreted():
+        return kernel, _INTERPRETED_TILES[name]
+    configs = [
+        triton.Config(tile, num_warps=warps, num_stages=1)
+        for tile, warps in _TILES[name, points_last]
+    ]
+    key = ['size_class', 'C', 'K', 'S', 'SOFTMAX']
+    return triton.autotune(configs, key)(kernel), {}

@@ -1,0 +1,166 @@
+"""The GPU kernel against the definition, in Triton's interpreter where there is no GPU.
+
+The interpreter takes about a tenth of a millisecond for every operation on a tile, so shapes are
+small. Its tiles are `_INTERPRETED_TILES`: 4 x 8 cells, 8 channels.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fade_mm.ops import triton_kernel
+from tests import definition
+from tests.ops.test_gated_reassemble import NAMES, SIZES, make
+
+INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+DEVICE = 'cpu' if INTERPRETED else 'cuda'
+
+pytest.importorskip('triton')
+if not INTERPRETED and not torch.cuda.is_available():
+    pytest.skip('TRITON_INTERPRET=0 needs a GPU', allow_module_level=True)
+
+
+def full(arguments):
+    return [arguments.get(name) for name in NAMES]
+
+
+def expected(arguments, grad, scale_factor, softmax=True):
+    """Output and gradients by the definition, in float64."""
+    exact = {name: x.detach().double().requires_grad_() for name, x in arguments.items()}
+    if softmax:
+        out = definition.gated_reassemble(**exact, scale_factor=scale_factor)
+    else:
+        out = definition.reassemble(*exact.values(), scale_factor)
+    return out, torch.autograd.grad(out, list(exact.values()), grad.double())
+
+
+def assert_matches_definition(arguments, scale_factor=2, softmax=True, grad=None):
+    arguments = {name: x.detach() for name, x in arguments.items()}
+    de, logits = arguments['de'], arguments['logits']
+    if grad is None:
+        grad = torch.randn(*de.shape[:2], *logits.shape[2:], dtype=de.dtype)
+    out, grads = expected(arguments, grad, scale_factor, softmax)
+    on_device = [x if x is None else x.to(DEVICE) for x in full(arguments)]
+    ours = triton_kernel.forward(*on_device, scale_factor, softmax)
+    torch.testing.assert_close(ours.cpu(), out.to(de.dtype))
+    our_grads = triton_kernel.backward(grad.to(DEVICE), *on_device, scale_factor, softmax)
+    for name, a, b in zip(arguments, our_grads, grads, strict=True):
+        x = arguments[name]
+        torch.testing.assert_close(a.cpu(), b.to(x.dtype), msg=lambda text, n=name: f'{n}: {text}')
+        assert a.stride() == torch.empty_like(x).stride()
+    return ours
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+def test_sizes_match_definition(size):
+    *size, scale_factor = size
+    assert_matches_definition(make(*size, n=1, k=3, dtype=torch.float32), scale_factor)
+
+
+@pytest.mark.parametrize('k', [1, 5, 7])
+def test_kernel_sizes_match_definition(k):
+    assert_matches_definition(make(4, 6, 2, 3, n=1, k=k, dtype=torch.float32))
+
+
+@pytest.mark.parametrize('parts', [NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:])], ids=str)
+def test_parts_match_definition(parts):
+    assert_matches_definition(make(5, 6, 2, 3, n=1, k=3, parts=parts, dtype=torch.float32))
+
+
+def test_kernels_without_softmax_match_definition():
+    arguments = make(4, 6, 2, 3, k=3, parts=NAMES[:2], dtype=torch.float32)
+    assert_matches_definition(arguments, softmax=False)
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize(('size', 'c'), [((10, 18, 5, 9), 2), ((4, 6, 2, 3), 9)], ids=str)
+def test_several_tiles_match_definition(size, c, memory_format):
+    """In space and over the channels, the last ones not full."""
+    arguments = {
+        name: x.to(memory_format=memory_format)
+        for name, x in make(*size, n=1, c=c, k=3, dtype=torch.float32).items()
+    }
+    out = assert_matches_definition(arguments)
+    assert out.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes_match_definition(dtype):
+    assert_matches_definition(make(5, 6, 3, 3, n=1, c=8, k=3, dtype=dtype))
+
+
+def test_mixed_dtypes_match_definition():
+    arguments = make(5, 6, 3, 3, n=1, k=3, dtype=torch.float32)
+    for name, dtype in (('logits', torch.bfloat16), ('gate', torch.float16), ('en', torch.float16)):
+        arguments[name] = arguments[name].to(dtype)
+    assert_matches_definition(arguments)
+
+
+def test_any_strides_match_definition():
+    """Transposed and mixed memory formats, and a gradient that is one number."""
+    arguments = make(5, 6, 2, 3, n=1, k=3, dtype=torch.float32)
+    arguments['de'] = arguments['de'].mT.contiguous().mT
+    arguments['logits'] = arguments['logits'].to(memory_format=torch.channels_last)
+    arguments['en'] = arguments['en'][:, :, :, :1].expand(-1, -1, -1, 6)
+    arguments['gate'] = arguments['gate'].mT.contiguous().mT
+    assert_matches_definition(arguments, grad=torch.ones(()).expand(1, 3, 5, 6))
+
+
+def test_offsets_beyond_32_bits():
+    """Rows that lie 2**30 elements apart; only the pages in use take memory."""
+    arguments = make(3, 4, 3, 4, n=1, c=1, k=1, dtype=torch.float16)
+    storage = torch.empty(2**31 + 4, dtype=torch.float16)
+    far = storage.as_strided((1, 1, 3, 4), (0, 0, 2**30, 1)).copy_(arguments['en'].detach())
+    de, logits, logits_de, gate = (x.detach() for x in full(arguments)[:4])
+    near = triton_kernel.forward(de, logits, logits_de, gate, far.contiguous(), 1, True)
+    assert torch.equal(triton_kernel.forward(de, logits, logits_de, gate, far, 1, True), near)
+
+
+def test_gradients_are_the_same_from_run_to_run():
+    arguments = [x.detach().to(DEVICE) for x in make(4, 6, 2, 3, n=1, c=8, k=3).values()]
+    grad = torch.randn(1, 8, 4, 6, dtype=torch.float64, device=DEVICE)
+    first, second = (triton_kernel.backward(grad, *arguments, 2, True) for _ in range(2))
+    assert all(map(torch.equal, first, second))
+
+
+def test_empty_batch():
+    arguments = [x.detach().to(DEVICE) for x in make(8, 8, 4, 4, n=0).values()]
+    out = triton_kernel.forward(*arguments, 2, True)
+    assert out.shape == (0, 3, 8, 8)
+    grads = triton_kernel.backward(out, *arguments, 2, True)
+    assert [x.shape for x in grads] == [x.shape for x in arguments]
+
+
+def test_says_why_it_cannot_run(monkeypatch):
+    x = torch.zeros(1)
+    monkeypatch.setenv('TRITON_INTERPRET', '1')
+    assert triton_kernel.why_not(x, None, x.half()) is None
+    assert triton_kernel.why_not(x, x.int()) == 'it has no kernel for torch.int32'
+    monkeypatch.delenv('TRITON_INTERPRET')
+    assert triton_kernel.why_not(x) == 'the tensors are on cpu, and TRITON_INTERPRET=1 is not set'
+
+
+def test_imports_and_says_so_without_triton(monkeypatch):
+    monkeypatch.setenv('TRITON_INTERPRET', '1')
+    monkeypatch.setitem(sys.modules, 'triton', None)
+    spec = importlib.util.spec_from_file_location('fade_mm.ops.afresh', triton_kernel.__file__)
+    afresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(afresh)
+    assert afresh.why_not(torch.zeros(1)) == 'triton is not installed: pip install triton'
+
+
+def test_kernels_compile_for_a_gpu(tmp_path):
+    """Not all that the interpreter runs is legal in a kernel."""
+    run = subprocess.run(
+        [sys.executable, '-m', 'tests.ops.compile_triton'],
+        env=os.environ | {'TRITON_INTERPRET': '0', 'TRITON_CACHE_DIR': str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    names = ['forward', 'backward_kernels', 'backward_de'] * 2
+    assert run.stdout.splitlines() == [f'compiled {name}' for name in names]
