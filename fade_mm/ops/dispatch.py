@@ -1,4 +1,4 @@
-"""Which of the backends computes a call: the first of `BACKENDS` that can, or the one asked for."""
+"""Which of the backends computes a call: the fastest that can, or the one asked for."""
 
 import functools
 import warnings
@@ -8,9 +8,10 @@ from types import ModuleType
 
 from torch import Tensor
 
-from . import cpu_kernel, reference
+from . import cpu_kernel, reference, triton_kernel
 
-BACKENDS = {'cpu': cpu_kernel, 'reference': reference}
+BACKENDS = {'cpu': cpu_kernel, 'triton': triton_kernel, 'reference': reference}
+_ORDER = {'cpu': ('cpu', 'reference', 'triton')}  # Triton can only be interpreted there
 
 _preferred: str | None = None
 
@@ -19,12 +20,13 @@ def backends(*tensors: Tensor) -> dict[str, str | None]:
     """Each backend, the fastest first, and why it cannot compute with the tensors.
 
     Args:
-        tensors: The arguments of `gated_reassemble`, or some of them.
+        tensors: Arguments of `gated_reassemble`, one at least.
 
     Returns:
         The reason by backend, None where there is none. The first of these is the one that runs.
     """
-    return {name: module.why_not(*tensors) for name, module in BACKENDS.items()}
+    order = _ORDER.get(tensors[0].device.type, BACKENDS)
+    return {name: BACKENDS[name].why_not(*tensors) for name in order}
 
 
 @contextmanager
@@ -75,7 +77,8 @@ def select(name: str | None, *tensors: Tensor | None) -> ModuleType:
     if name is None:
         if given[0].device.type == 'cpu' and not cpu_kernel.is_built():
             _warn_once(cpu_kernel.why_not())
-        return next(module for module in BACKENDS.values() if not module.why_not(*given))
+        name = next(name for name, reason in backends(*given).items() if reason is None)
+        return BACKENDS[name]
     reason = BACKENDS[name].why_not(*given)
     if reason:
         raise RuntimeError(f'backend {name!r} cannot compute this: {reason}')

@@ -108,13 +108,19 @@ def why_not(*tensors: Tensor) -> str | None:
 
 def empty_output(de: Tensor, logits: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """Room for the output, in the memory format of ``de`` and, by default, in its dtype."""
-    last = de.is_contiguous(memory_format=torch.channels_last) and not de.is_contiguous()
     return torch.empty(
         (*de.shape[:2], *logits.shape[2:]),
         dtype=dtype or de.dtype,
         device=de.device,
-        memory_format=torch.channels_last if last else torch.contiguous_format,
+        memory_format=memory_format(de),
     )
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """The memory format of ``x``: channels-last only where that is unambiguous."""
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 class _Block(NamedTuple):

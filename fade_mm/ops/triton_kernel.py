@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .checks import kernel_size_of
-from .reference import memory_format
+from .reference import empty_output, memory_format
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _REGISTERS = 100  # how many float32 taps and sums of them a thread can hold
@@ -91,12 +91,7 @@ def forward(
     softmax: bool,
 ) -> Tensor:
     """Softmax (unless ``softmax`` is off), reassembly and gate; see `ops.gated_reassemble`."""
-    out = torch.empty(
-        (*de.shape[:2], *logits.shape[2:]),
-        dtype=de.dtype,
-        device=de.device,
-        memory_format=memory_format(de),
-    )
+    out = empty_output(de, logits)
     tensors = (out, de, logits, logits_de, gate, en)
     options = _options(tensors, de, logits, scale_factor, softmax)
     options |= _phases(options)

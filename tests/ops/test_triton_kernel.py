@@ -164,3 +164,15 @@ def test_kernels_compile_for_a_gpu(tmp_path):
     assert run.returncode == 0, run.stderr
     names = ['forward', 'backward_kernels', 'backward_de'] * 2
     assert run.stdout.splitlines() == [f'compiled {name}' for name in names]
+
+
+def test_operators_obey_torch_library():
+    operators = torch.ops.fade_mm
+    tensors = make(3, 4, 2, 2, n=1, k=3, dtype=torch.float32).values()
+    tensors = [x.detach().to(DEVICE) for x in tensors]
+    grad = torch.randn(1, 3, 3, 4, device=DEVICE)
+    torch.library.opcheck(
+        operators.gated_reassemble_backward.default, (grad, *tensors, 2, True, 'triton')
+    )
+    tensors = [x.requires_grad_() for x in tensors]
+    torch.library.opcheck(operators.gated_reassemble.default, (*tensors, 2, True, 'triton'))
