@@ -10,6 +10,7 @@ from mmengine.utils import ManagerMixin
 ROOT = Path(__file__).parents[2]
 CAMVID = 'configs/segformer/segformer_mit-b0_{}_1xb4-1500_camvid-256x256.py'
 BCCD = 'configs/faster_rcnn/faster-rcnn_r18_fpn_{}_1xb4-12e_bccd-320x240.py'
+SHAPES = 'configs/mask_rcnn/mask-rcnn_r18_fpn_{}_1xb4-5e_shapes-128x128.py'
 
 
 def run(tool, *arguments):

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from fade_mm.engine import load_config
-from tests.tools import BCCD, CAMVID, config, run
+from tests.tools import BCCD, CAMVID, SHAPES, config, run
 
 
 def checkpoint_of(cfg_path, path):
@@ -33,7 +33,9 @@ def pictures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('template', 'layers', 'gates'), [(CAMVID, 6, 6), (BCCD, 3, 0)], ids=['mmseg', 'mmdet']
+    ('template', 'layers', 'gates'),
+    [(CAMVID, 6, 6), (BCCD, 3, 0), (SHAPES, 3, 0)],
+    ids=['labels', 'boxes', 'masks'],
 )
 def test_folder_with_gates(template, layers, gates, pictures, tmp_path):
     cfg = config(template, 'fade')

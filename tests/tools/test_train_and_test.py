@@ -7,7 +7,16 @@ import cv2
 import pytest
 import torch
 
-from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
+from tests.tools import (
+    BCCD,
+    CAMVID,
+    SHAPES,
+    bccd_options,
+    camvid_options,
+    config,
+    data_options,
+    run,
+)
 
 
 def scores(work_dir):
@@ -49,6 +58,26 @@ def test_detection(upsampler, detection_root, tmp_path):
         '--show-dir', tmp_path / 'show', '--tta', '--cfg-options', *options,
     )  # fmt: skip
     assert len(pickle.loads(out.read_bytes())) == 2
+    assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 2
+
+
+def test_instance_segmentation(tmp_path):
+    cfg, work, data = config(SHAPES, 'fade'), tmp_path / 'work', tmp_path / 'shapes'
+    run('dataset_converters/make_shapes', data, '--images', 12, '--size', 32)
+    ann_file = data / 'annotations/instances_validation.json'
+    options = [
+        *data_options(data),
+        *(f'{split}_evaluator.ann_file={ann_file}' for split in ('val', 'test')),
+        'train_cfg.max_epochs=1',
+    ]
+    run('train', cfg, '--work-dir', work, '--cfg-options', *options)
+    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(scores(work))
+    out = tmp_path / 'out.pkl'
+    run(
+        'test', cfg, work / 'epoch_1.pth', '--work-dir', tmp_path / 'test', '--out', out,
+        '--show-dir', tmp_path / 'show', '--cfg-options', *options,
+    )  # fmt: skip
+    assert all('masks' in result['pred_instances'] for result in pickle.loads(out.read_bytes()))
     assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 2
 
 
