@@ -2,8 +2,10 @@
 
 Two yardsticks are measured beside them: the unfold + einsum formulation of the same layer, and
 what the machine can do at all (memory bandwidth and multiply-adds per second). All subjects take
-turns, so that a disturbance meets them alike; times are medians, and ratios are medians of the
-ratios within a turn.
+turns in random order, so that a disturbance meets them alike; times are medians, and ratios are
+medians of the ratios within a turn. Memory that is freed stays with the process, as GPU allocators
+do it; otherwise much of each time would be the kernel's, which clears new pages (--return-memory
+shows it).
 
     python tools/benchmark_ops.py                           # forward, en 128x128
     python tools/benchmark_ops.py --backward
@@ -14,6 +16,7 @@ import argparse
 import ctypes
 import json
 import platform
+import random
 import statistics
 import sys
 import time
@@ -57,6 +60,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--threads', type=int, help="default: PyTorch's")
     parser.add_argument('--sizes', type=int, nargs='+', help='sides of en instead of --shape')
     parser.add_argument('--plot', type=Path, help='with --sizes: a picture of cost against size')
+    parser.add_argument(
+        '--return-memory', action='store_true', help='give freed memory back, as malloc does'
+    )
     parser.add_argument('--json', action='store_true', help='JSON on standard output')
     args = parser.parse_args(argv)
     if args.plot and not args.sizes:
@@ -143,8 +149,7 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
         found[OPERATOR, name] = on_backend(name, lambda: gated_reassemble(**operands))
     for name in others:
         found['FADE', name] = on_backend(name, lambda: fade(en, de))
-    window_bytes = operands['logits'].nbytes * args.channels
-    if window_bytes < 2**32:
+    if not args.sizes:  # takes minutes and gigabytes at large sizes
         found[UNFOLDED, ''] = fade_unfolded
     if not args.backward:
         return {key: torch.no_grad()(function) for key, function in found.items()}
@@ -195,9 +200,10 @@ def synchronize(device: str) -> None:
 def measure(functions: dict, args: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
     """Seconds of each subject in each turn, after one turn that does not count."""
     times = {key: [] for key in functions}
+    shuffle = random.Random(0).sample  # or one subject would always find what another one left
     for turn in range(args.repeats + 1):
-        for key, function in functions.items():
-            elapsed = seconds(function, args.device)
+        for key in shuffle(list(functions), len(functions)):
+            elapsed = seconds(functions[key], args.device)
             if turn:
                 times[key].append(elapsed)
     return times
@@ -230,6 +236,14 @@ def size_of(results) -> int:
     if isinstance(results, Tensor):
         return results.nbytes
     return sum(size_of(x) for x in results or () if x is not None)
+
+
+def keep_memory() -> None:
+    """Make malloc keep what is freed."""
+    trim_threshold, mmap_max = -1, -4
+    libc = ctypes.CDLL(None)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(mmap_max, 0)
 
 
 def machine(args: argparse.Namespace) -> dict[str, float]:
@@ -380,6 +394,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
+    if not args.return_memory and platform.libc_ver()[0] == 'glibc':
+        keep_memory()
     shapes = [[side, side] for side in args.sizes] if args.sizes else [list(args.shape)]
     limits = machine(args)
     report = dict(
