@@ -1,11 +1,12 @@
 # The head and the recipe of the authors' logs (poppinace/fade), on one GPU.
 _base_ = 'mmseg::segformer/segformer_mit-b1_8xb2-160k_ade20k-512x512.py'
 model = dict(
+    backbone=dict(type='fade_mm.MixVisionTransformer', conv_norm_eps=1e-5),
     decode_head=dict(
         type='fade_mm.SegformerHead',
         plain_projections=True,
         norm_cfg=dict(type='BN', requires_grad=True),
-    )
+    ),
 )
 # The authors' names of stage norms contain 'norm', mmsegmentation's do not.
 stage_norms = {f'layers.{stage}.2.': dict(decay_mult=0.0) for stage in range(4)}

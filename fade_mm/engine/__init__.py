@@ -10,6 +10,7 @@ from .config import (
 )
 from .errors import SetupError, run_tool
 from .fit import CheckpointFitHook, load_checkpoint
+from .official import load_official_segformer
 from .random_state import RandomStateHook
 from .runner import CheckedRunner
 
@@ -23,6 +24,7 @@ __all__ = [
     'join_processes',
     'load_checkpoint',
     'load_config',
+    'load_official_segformer',
     'pretrained_weights',
     'run_tool',
     'use_safe_checkpoints',

@@ -14,6 +14,7 @@ use_safe_checkpoints()  # wherever these models are built, their checkpoints loa
 _HOSTS = {
     'FPN': ('mmdet', 'necks.fpn'),
     'SegFPN': ('mmseg', 'necks.seg_fpn'),
+    'MixVisionTransformer': ('mmseg', 'backbones.mit'),
     'SegformerHead': ('mmseg', 'decode_heads.segformer_head'),
     'UPerHead': ('mmseg', 'decode_heads.uper_head'),
 }
