@@ -3,6 +3,7 @@
 from .checkpoint import use_safe_checkpoints
 from .config import (
     add_hook,
+    check_packages,
     check_weights,
     join_processes,
     load_config,
@@ -20,6 +21,7 @@ __all__ = [
     'RandomStateHook',
     'SetupError',
     'add_hook',
+    'check_packages',
     'check_weights',
     'join_processes',
     'load_checkpoint',

@@ -17,6 +17,7 @@ CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name != '_base_'
 )
 TAGS = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
+LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
 
 
 def build(name):
@@ -25,6 +26,12 @@ def build(name):
     cfg.model.backbone.init_cfg = None
     if cfg.default_scope == 'mmseg':
         cfg.model.data_preprocessor.size = (64, 96)
+    if cfg.model.backbone.type == 'SwinTransformer':  # Swin-B takes seconds
+        cfg.model.backbone.update(embed_dims=16, depths=[1] * 4, num_heads=[1, 2, 4, 8])
+        head = cfg.model.decode_head
+        head.update(in_channels=[16, 32, 64, 128], num_queries=10)
+        head.transformer_decoder.num_layers = 2
+        head.train_cfg.num_points = 64
     if 'roi_head' in cfg.model:  # as few regions as will do
         cfg.model.train_cfg.rcnn.sampler.num = 16
         cfg.model.train_cfg.rpn_proposal.max_per_img = 32
@@ -60,8 +67,9 @@ def detection_batch(classes):
             labels=torch.tensor([0, classes - 1]),
             masks=BitmapMasks(masks, 64, 96),
         )
+        stuff = PixelData(sem_seg=torch.randint(0, 53, (1, 64, 96)))
         meta = dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1.0, 1.0), img_id=0)
-        samples.append(DetDataSample(gt_instances=truth, metainfo=meta))
+        samples.append(DetDataSample(gt_instances=truth, gt_sem_seg=stuff, metainfo=meta))
     return samples
 
 
@@ -93,13 +101,15 @@ def test_config_trains_a_step_and_predicts(name):
     model.eval()
     results = model.test_step(dict(inputs=images, data_samples=batch(classes)))
     assert len(results) == 2
-    assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else 'pred_instances') in results[0]
+    panoptic = 'panoptic' in name
+    prediction = 'pred_panoptic_seg' if panoptic else 'pred_instances'
+    assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else prediction) in results[0]
 
     tag = next((tag for tag in TAGS if f'_{tag}_' in name), None)
     if tag:
         layers = [up.layer if isinstance(up, Unguided) else up for up in ups]
         assert {type(layer) for layer in layers} == {TAGS[tag]}
-        assert len(layers) == (6 if 'segformer' in name else 2 if 'retinanet' in name else 3)
+        assert len(layers) == LAYERS.get(name.split('/')[0], 3)
     else:
         assert not ups
 
@@ -112,6 +122,11 @@ def test_every_host_has_a_config(tag):
         f'upernet/upernet_r50_{tag}_4xb4-160k_ade20k-512x512.py',
         f'sem_fpn/fpn_r50_{tag}_4xb4-160k_ade20k-512x512.py',
         f'retinanet/retinanet_r50_fpn_{tag}_1x_coco.py',
+        f'panoptic_fpn/panoptic-fpn_r50_fpn_{tag}_1x_coco.py',
+        *(
+            f'{host}/{host}_swin-b-in22k-384x384-pre_{tag}_8xb2-160k_ade20k-640x640.py'
+            for host in ('maskformer', 'mask2former')
+        ),
         *(f'faster_rcnn/faster-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
         *(f'mask_rcnn/mask-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
     }

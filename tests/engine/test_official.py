@@ -127,10 +127,15 @@ NAMES = [
 ]
 
 
+@pytest.fixture(scope='module')
+def pair():
+    return theirs(), ours()
+
+
 @pytest.mark.parametrize('name', NAMES)
 @pytest.mark.parametrize('change', ['missing', 'misshapen', 'renamed'])
-def test_a_key_that_does_not_fit_is_named(name, change):
-    weights = theirs().state_dict()
+def test_a_key_that_does_not_fit_is_named(name, change, pair):
+    weights = pair[0].state_dict()
     value = weights.pop(name)
     wrong = name
     if change == 'misshapen':
@@ -139,7 +144,7 @@ def test_a_key_that_does_not_fit_is_named(name, change):
         wrong = name + 's'
         weights[wrong] = value
     with pytest.raises(SetupError) as error:
-        load_official_segformer(ours(), weights)
+        load_official_segformer(pair[1], weights)
     assert wrong in str(error.value)
     assert name in str(error.value)
 
