@@ -64,7 +64,11 @@ def main() -> None:
     cfg.model.backbone.init_cfg = None
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
-    engine.load_official_segformer(model, checkpoint)
+    try:
+        engine.load_official_segformer(model, checkpoint)
+    except engine.SetupError as error:
+        models = ', '.join(CONFIGS)
+        raise engine.SetupError(f'{error}\nTried --to {args.to}; there are {models}.') from error
     dataset_meta = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
     save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dataset_meta)), args.output)
     print(f'written: {args.output}\nto be used with {os.path.relpath(config)}')
