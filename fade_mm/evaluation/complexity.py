@@ -67,7 +67,9 @@ class SinglePass(nn.Module):
         self.model = model
         self.sample = BaseDataElement(
             metainfo={
-                **dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape),
+                **dict.fromkeys(
+                    ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape
+                ),
                 'scale_factor': (1.0, 1.0),
             }
         )
