@@ -40,15 +40,15 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         default='complexity',
         choices=[*TABLES, 'all', *PUBLISHED_ONLY],
-        help='default: complexity; all: the six before; the last three have published figures alone',
+        help='default: complexity; all: the six before; the last three are published figures alone',
     )
     parser.add_argument('--format', choices=['text', 'markdown', 'json'], default='text')
     parser.add_argument(
         '--checkpoints',
         type=Path,
         metavar='DIR',
-        help="where the rows' folders are, as tools/train.py makes them in work_dirs; each is named "
-        'after its config and holds a checkpoint',
+        help="where the rows' folders are, as tools/train.py makes them in work_dirs: each is "
+        'named after its config and holds a checkpoint',
     )
     return parser.parse_args()
 
