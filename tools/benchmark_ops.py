@@ -32,7 +32,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from fade_mm.ops import backends, cpu_kernel, gated_reassemble, use_backend
+from fade_mm.ops import cpu_kernel, gated_reassemble, use_backend
+from fade_mm.ops.dispatch import available_backends
 from fade_mm.ops.sampling import nearest_up
 from fade_mm.upsamplers import CARAFE, FADE, FADELite
 
@@ -130,7 +131,7 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
         logits, logits_de, gate = convolutions(fade)
         return unfolded(de, logits, logits_de=logits_de, gate=gate, en=en)
 
-    available = [name for name, reason in backends(en, de).items() if reason is None]
+    available = available_backends(en, de)
     automatic, *others = available
     found = {
         ('FADE', automatic): lambda: fade(en, de),
