@@ -39,6 +39,7 @@ def main() -> None:
     engine.use_safe_checkpoints()
     engine.check_weights([args.checkpoint])
     cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    engine.check_packages(cfg)
     cfg.load_from, cfg.resume = args.checkpoint, False
     task = Segmentation(cfg) if cfg.get('default_scope') == 'mmseg' else Detection(cfg)
     if args.out:

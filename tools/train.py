@@ -82,6 +82,7 @@ def main() -> None:
     if args.amp:
         options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic'}
     cfg = engine.load_config(args.config, options, args.work_dir, args.launcher)
+    engine.check_packages(cfg)
     check_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)

@@ -3,6 +3,7 @@
 from .checkpoint import use_safe_checkpoints
 from .config import (
     add_hook,
+    check_packages,
     check_weights,
     join_processes,
     load_config,
@@ -10,6 +11,7 @@ from .config import (
 )
 from .errors import SetupError, run_tool
 from .fit import CheckpointFitHook, load_checkpoint
+from .official import load_official_segformer
 from .random_state import RandomStateHook
 from .runner import CheckedRunner
 
@@ -19,10 +21,12 @@ __all__ = [
     'RandomStateHook',
     'SetupError',
     'add_hook',
+    'check_packages',
     'check_weights',
     'join_processes',
     'load_checkpoint',
     'load_config',
+    'load_official_segformer',
     'pretrained_weights',
     'run_tool',
     'use_safe_checkpoints',

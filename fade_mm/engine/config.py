@@ -11,6 +11,15 @@ from mmengine.hub import get_config
 
 from .errors import SetupError, unavailable
 
+_STAND_INS = (  # under the host's name; FPN depends on the library
+    'MSDeformAttnPixelDecoder',
+    'PixelDecoder',
+    'SegformerHead',
+    'TransformerEncoderPixelDecoder',
+    'UPerHead',
+)
+_PANOPTIC = ('CocoPanopticMetric', 'LoadPanopticAnnotations')  # of mmdetection
+
 
 def load_config(
     name: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none'
@@ -88,24 +97,46 @@ def check_weights(names: Iterable[str | None]) -> None:
             raise unavailable(name, 'there is no such file')
 
 
+def check_packages(cfg: Config) -> None:
+    """Raise where a config needs a package that is not on PyPI and not installed.
+
+    Raises:
+        SetupError: panoptic data or PQ are asked for without ``panopticapi``.
+    """
+    names = {str(node.get('type')).removeprefix('mmdet.') for node in _dicts(cfg._cfg_dict)}
+    needing = sorted(names.intersection(_PANOPTIC))
+    if needing and not importlib.util.find_spec('panopticapi'):
+        raise SetupError(
+            f'the config has {" and ".join(needing)}, for which mmdetection needs the package '
+            'panopticapi; it is not on PyPI, run: '
+            'pip install git+https://github.com/cocodataset/panopticapi.git'
+        )
+
+
 def add_hook(cfg: Config, **hook) -> None:
     """Add a custom hook to a config."""
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def _check_hosts(cfg: Config) -> None:
-    """Raise where an upsampler is asked of a host class that knows none."""
+    """Raise where a host class meets an upsampler, or a stand-in of ours, that it does not know."""
     ours = {
         'FPN': 'fade_mm.SegFPN' if cfg.get('default_scope') == 'mmseg' else 'fade_mm.FPN',
-        'SegformerHead': 'fade_mm.SegformerHead',
-        'UPerHead': 'fade_mm.UPerHead',
+        **{name: f'fade_mm.{name}' for name in _STAND_INS},
     }
     for node in _dicts(cfg.get('model', {})):
+        name = str(node.get('type')).removeprefix('mmdet.').removeprefix('mmseg.')
         upsampler = node.get('upsample_cfg')
-        if node.get('type') in ours and isinstance(upsampler, dict) and 'type' in upsampler:
+        if name in ours and isinstance(upsampler, dict) and 'type' in upsampler:
             raise SetupError(
                 f'{node["type"]} of the host library knows no upsample_cfg of type '
-                f"'{upsampler['type']}'; write type='{ours[node['type']]}'"
+                f"'{upsampler['type']}'; write type='{ours[name]}'"
+            )
+        decoder = node.get('pixel_decoder')
+        if name == 'MaskFormerHead' and decoder and decoder.get('type') == 'fade_mm.PixelDecoder':
+            raise SetupError(
+                f'{node["type"]} of the host library knows no fade_mm.PixelDecoder; write '
+                "type='fade_mm.MaskFormerHead' (mmsegmentation's)"
             )
 
 

@@ -1,7 +1,7 @@
 """Errors for the person who set a run up."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class SetupError(Exception):
@@ -21,6 +21,12 @@ def unavailable(weights: str, reason: str) -> SetupError:
             '(model.pretrained=FILE or None, where the config has that)'
         )
     return SetupError(message)
+
+
+def listed(faults: Sequence[str]) -> str:
+    """The first ten of a message's items on lines of their own, and how many more there are."""
+    more = [f'and {len(faults) - 10} more'] if len(faults) > 10 else []
+    return '\n  '.join([*faults[:10], *more])
 
 
 def run_tool(main: Callable[[], int | None]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fade_mm.registry import HOOKS
 
 from .checkpoint import use_safe_checkpoints
-from .errors import SetupError
+from .errors import SetupError, listed
 
 
 def load_checkpoint(model: nn.Module, filename: str) -> dict:
@@ -75,10 +75,8 @@ def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = (
     faults = [misshapen.get(key, f'{key} is missing') for key in missing if key not in kept]
     faults += [f'{key} has no place in the model' for key in extra if 'upsamplers.' in key]
     if faults:
-        shown = '\n  '.join(faults[:10])
-        more = f'\n  and {len(faults) - 10} more' if len(faults) > 10 else ''
         raise SetupError(
-            f'the checkpoint does not fit the model:\n  {shown}{more}\n'
+            f'the checkpoint does not fit the model:\n  {listed(faults)}\n'
             'Use the config that the checkpoint was trained with.'
         )
     return kept

@@ -13,11 +13,20 @@ use_safe_checkpoints()  # wherever these models are built, their checkpoints loa
 
 _HOSTS = {
     'FPN': ('mmdet', 'necks.fpn'),
+    'MSDeformAttnPixelDecoder': ('mmdet', 'pixel_decoders.msdeformattn_pixel_decoder'),
+    'MaskFormerHead': ('mmdet and mmseg', 'decode_heads.maskformer_head'),
+    'MixVisionTransformer': ('mmseg', 'backbones.mit'),
+    'PixelDecoder': ('mmdet', 'pixel_decoders.pixel_decoder'),
     'SegFPN': ('mmseg', 'necks.seg_fpn'),
     'SegformerHead': ('mmseg', 'decode_heads.segformer_head'),
+    'TransformerEncoderPixelDecoder': ('mmdet', 'pixel_decoders.pixel_decoder'),
     'UPerHead': ('mmseg', 'decode_heads.uper_head'),
 }
-_PACKAGES = {'mmdet': 'mmdet', 'mmseg': 'mmsegmentation ftfy regex'}
+_PACKAGES = {
+    'mmdet': 'mmdet',
+    'mmseg': 'mmsegmentation ftfy regex',
+    'mmdet and mmseg': 'mmdet mmsegmentation ftfy regex',
+}
 
 
 def _unavailable(name: str, library: str, error: Exception) -> type:

@@ -1,6 +1,5 @@
 """Every config builds, trains one step and predicts, on tiny input and without weights."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ COMPETITORS = {
 }
 ABLATION = {f'fade-b{row}': FADE for row in range(1, 7)}
 TAGS = MAIN | COMPETITORS | ABLATION | {'indexnet-m2o': IndexNet}
+LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
 
 
 def build(name):
@@ -38,6 +38,12 @@ def build(name):
     cfg.model.backbone.init_cfg = None
     if cfg.default_scope == 'mmseg':
         cfg.model.data_preprocessor.size = (64, 96)
+    if cfg.model.backbone.type == 'SwinTransformer':  # Swin-B takes seconds
+        cfg.model.backbone.update(embed_dims=16, depths=[1] * 4, num_heads=[1, 2, 4, 8])
+        head = cfg.model.decode_head
+        head.update(in_channels=[16, 32, 64, 128], num_queries=10)
+        head.transformer_decoder.num_layers = 2
+        head.train_cfg.num_points = 64
     if 'roi_head' in cfg.model:  # as few regions as will do
         cfg.model.train_cfg.rcnn.sampler.num = 16
         cfg.model.train_cfg.rpn_proposal.max_per_img = 32
@@ -73,8 +79,9 @@ def detection_batch(classes):
             labels=torch.tensor([0, classes - 1]),
             masks=BitmapMasks(masks, 64, 96),
         )
+        stuff = PixelData(sem_seg=torch.randint(0, 53, (1, 64, 96)))
         meta = dict(img_shape=(64, 96), ori_shape=(64, 96), scale_factor=(1.0, 1.0), img_id=0)
-        samples.append(DetDataSample(gt_instances=truth, metainfo=meta))
+        samples.append(DetDataSample(gt_instances=truth, gt_sem_seg=stuff, metainfo=meta))
     return samples
 
 
@@ -106,13 +113,15 @@ def test_config_trains_a_step_and_predicts(name):
     model.eval()
     results = model.test_step(dict(inputs=images, data_samples=batch(classes)))
     assert len(results) == 2
-    assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else 'pred_instances') in results[0]
+    panoptic = 'panoptic' in name
+    prediction = 'pred_panoptic_seg' if panoptic else 'pred_instances'
+    assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else prediction) in results[0]
 
     tag = next((tag for tag in TAGS if f'_{tag}_' in name), None)
     if tag:
         layers = [up.layer if isinstance(up, Unguided) else up for up in ups]
         assert {type(layer) for layer in layers} == {TAGS[tag]}
-        assert len(layers) == (6 if 'segformer' in name else 2 if 'retinanet' in name else 3)
+        assert len(layers) == LAYERS.get(name.split('/')[0], 3)
     else:
         assert not ups
 
@@ -125,6 +134,11 @@ def test_every_host_has_a_config(tag):
         f'upernet/upernet_r50_{tag}_4xb4-160k_ade20k-512x512.py',
         f'sem_fpn/fpn_r50_{tag}_4xb4-160k_ade20k-512x512.py',
         f'retinanet/retinanet_r50_fpn_{tag}_1x_coco.py',
+        f'panoptic_fpn/panoptic-fpn_r50_fpn_{tag}_1x_coco.py',
+        *(
+            f'{host}/{host}_swin-b-in22k-384x384-pre_{tag}_8xb2-160k_ade20k-640x640.py'
+            for host in ('maskformer', 'mask2former')
+        ),
         *(f'faster_rcnn/faster-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
         *(f'mask_rcnn/mask-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
     }
@@ -180,38 +194,3 @@ def test_published_parameters_over_nearest(tag, parameters):
     name = f'faster_rcnn/faster-rcnn_r50_fpn_{tag}_1x_coco.py'
     ups = sum(p.numel() for p in build(name)[0].neck.upsamplers.parameters())
     assert f'{ups / 1e6:+.2f}M' == parameters
-
-
-def test_the_authors_recipe():
-    """PAPER: batch 16, lr 6e-5, x10 on the head, warm-up times decay, no decay of norms."""
-    from mmengine.optim import LinearLR, PolyLR
-
-    model, cfg = build('segformer/segformer_mit-b1_fade_1xb16-160k_ade20k-512x512.py')
-    assert cfg.train_dataloader.batch_size == 16
-    assert cfg.model.decode_head.plain_projections
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
-    names = {id(p): name for name, p in model.named_parameters()}
-    for group in optimizer.param_groups:
-        name = names[id(group['params'][0])]
-        assert group['lr'] == pytest.approx(6e-4 if 'head' in name else 6e-5)
-        is_norm = 'norm' in name or re.match(r'backbone\.layers\.\d\.2\.', name)
-        assert group['weight_decay'] == (0 if is_norm else 0.01), name
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    plain = torch.optim.SGD([parameter], lr=1.0)
-    warm_up, decay = (
-        cls(plain, **{k: v for k, v in scheduler.items() if k != 'type'})
-        for cls, scheduler in zip((LinearLR, PolyLR), cfg.param_scheduler, strict=True)
-    )
-    for step in range(1, 3001):
-        plain.step()
-        warm_up.step()
-        decay.step()
-        if step in (100, 1000, 1499, 3000):
-            ramp = 1 if step >= 1500 else 1e-6 + (1 - 1e-6) * step / 1499
-            assert plain.param_groups[0]['lr'] == pytest.approx(
-                ramp * (1 - step / 160000), rel=1e-3
-            )
-    resizes = [t for t in cfg.test_dataloader.dataset.pipeline if t.type.startswith('Resize')]
-    assert [t.type for t in resizes] == ['Resize', 'ResizeToMultiple']
-    assert resizes[1].size_divisor == 32

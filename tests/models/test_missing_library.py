@@ -67,7 +67,17 @@ def run(blocked, *programs):
                 MISSING.format(name='SegformerHead', library='mmseg', package='mmsegmentation'),
             ],
         ),
-        (['mmdet'], [OPERATOR, HEAD, MISSING.format(name='FPN', library='mmdet', package='mmdet')]),
+        (
+            ['mmdet'],
+            [
+                OPERATOR,
+                HEAD,
+                MISSING.format(name='FPN', library='mmdet', package='mmdet'),
+                MISSING.format(
+                    name='MaskFormerHead', library='mmdet and mmseg', package='mmdet mmsegmentation'
+                ),
+            ],
+        ),
         (
             ['mmdet', 'mmseg'],
             [OPERATOR, MISSING.format(name='UPerHead', library='mmseg', package='mmsegmentation')],

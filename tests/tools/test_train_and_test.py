@@ -7,9 +7,11 @@ import cv2
 import pytest
 import torch
 
+from fade_mm.engine import check_packages, load_config
 from tests.tools import (
     BCCD,
     CAMVID,
+    ROOT,
     SHAPES,
     bccd_options,
     camvid_options,
@@ -187,3 +189,42 @@ def test_torchvision_weights_say_what_to_install(monkeypatch):
     message = r'torchvision://resnet50 .*pip install torchvision.*init_cfg=None'
     with pytest.raises(SystemExit, match=message):
         run('train', coco)
+
+
+PANOPTIC = config('configs/panoptic_fpn/panoptic-fpn_r50_fpn_{}_1x_coco.py', 'fade')
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_panoptic_configs_say_how_to_get_panopticapi(tool, any_file, monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    message = r'CocoPanopticMetric.*pip install git\+https://github\.com/cocodataset/panopticapi'
+    with pytest.raises(SystemExit, match=message):
+        run(tool, PANOPTIC, *([any_file] if tool == 'test' else []))
+
+
+def test_only_panoptic_configs_need_panopticapi(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    check_packages(load_config(str(config(BCCD, 'fade'))))
+    monkeypatch.undo()
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
+    check_packages(load_config(str(PANOPTIC)))
+
+
+@pytest.mark.parametrize(
+    ('host', 'option', 'message'),
+    [
+        ('maskformer', 'type=MaskFormerHead', r"write type='fade_mm\.MaskFormerHead'"),
+        ('maskformer', 'pixel_decoder.type=mmdet.PixelDecoder', r"type='fade_mm\.PixelDecoder'"),
+        (
+            'mask2former',
+            'pixel_decoder.type=mmdet.MSDeformAttnPixelDecoder',
+            r"type='fade_mm\.MSDeformAttnPixelDecoder'",
+        ),
+    ],
+)
+def test_hosts_that_know_no_upsampler_say_what_to_write(host, option, message):
+    name = f'{host}_swin-b-in22k-384x384-pre_fade_8xb2-160k_ade20k-640x640.py'
+    with pytest.raises(SystemExit, match=f'of the host library knows no .*{message}'):
+        run(
+            'train', ROOT / f'configs/{host}/{name}', '--cfg-options', f'model.decode_head.{option}'
+        )
