@@ -356,8 +356,9 @@ def plot(report: dict, file: Path) -> None:
 
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    figure, axes = plt.subplots(figsize=(6, 4))
+    figure, axes = plt.subplots(figsize=(8, 4))
     lines = {}
     for row in report['rows']:
         if not row['subject'].startswith('  '):
@@ -368,9 +369,14 @@ def plot(report: dict, file: Path) -> None:
     axes.set(xscale='log', yscale='log', xlabel='side of en', ylabel='ns per output point')
     sides = sorted({shape[0] for shape in report['shapes']})
     axes.set_xticks(sides, [str(side) for side in sides])
-    axes.minorticks_off()
+    axes.yaxis.set(
+        major_locator=LogLocator(subs=(1, 2, 5)),
+        major_formatter=ScalarFormatter(),
+        minor_formatter=NullFormatter(),
+    )
+    axes.xaxis.set_minor_locator(plt.NullLocator())
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     figure.savefig(file, dpi=150)
 
