@@ -12,6 +12,7 @@ import warnings
 from statistics import median
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+warnings.filterwarnings('ignore', category=FutureWarning, module='copyreg')
 
 import numpy as np
 import torch
