@@ -31,7 +31,7 @@ $(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
 	touch $@
 
 $(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops/csrc/*)
-	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg tests,-r requirements/$(name).txt)
+	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg onnx tests,-r requirements/$(name).txt)
 	$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	touch $@
 
