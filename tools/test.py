@@ -36,11 +36,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    engine.use_safe_checkpoints()
     engine.check_weights([args.checkpoint])
     cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-    engine.check_packages(cfg)
-    cfg.load_from, cfg.resume = args.checkpoint, False
     task = Segmentation(cfg) if cfg.get('default_scope') == 'mmseg' else Detection(cfg)
     if args.out:
         task.keep_predictions(args.out)
@@ -48,9 +45,7 @@ def main() -> None:
         task.draw(args.show_dir)
     if args.tta:
         task.augment()
-    engine.add_hook(cfg, type='fade_mm.CheckpointFitHook')
-    engine.join_processes(args.launcher)
-    engine.CheckedRunner.from_cfg(cfg).test()
+    engine.evaluate(cfg, args.checkpoint)
     for place in filter(None, (args.out, args.show_dir)):
         print(f'written: {place}')
 

@@ -13,7 +13,7 @@ from .errors import SetupError, run_tool
 from .fit import CheckpointFitHook, load_checkpoint
 from .official import load_official_segformer
 from .random_state import RandomStateHook
-from .runner import CheckedRunner
+from .runner import CheckedRunner, evaluate
 
 __all__ = [
     'CheckedRunner',
@@ -23,6 +23,7 @@ __all__ = [
     'add_hook',
     'check_packages',
     'check_weights',
+    'evaluate',
     'join_processes',
     'load_checkpoint',
     'load_config',

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import LoggerHook
@@ -11,6 +12,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from .checkpoint import use_safe_checkpoints
+from .config import add_hook, check_packages, check_weights, join_processes
 from .errors import SetupError
 
 
@@ -75,6 +78,28 @@ class CheckedRunner(Runner):
             for hook in self.hooks:
                 if isinstance(hook, LoggerHook):
                     hook.json_log_path = f'{self.timestamp}.rank{self.rank}.json'
+
+
+def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
+    """Test a checkpoint, which must fit the config's model, on the config's test set.
+
+    Args:
+        cfg: From `load_config`; receives the checkpoint and a hook that checks its fit.
+        checkpoint: Its path or URL.
+
+    Returns:
+        The metrics, by the names that the config's evaluators give them.
+
+    Raises:
+        SetupError: the checkpoint, a package or a file of the data set is missing, or does not fit.
+    """
+    use_safe_checkpoints()
+    check_weights([checkpoint])
+    check_packages(cfg)
+    cfg.load_from, cfg.resume = checkpoint, False
+    add_hook(cfg, type='fade_mm.CheckpointFitHook')
+    join_processes(cfg.launcher)
+    return CheckedRunner.from_cfg(cfg).test()
 
 
 @contextmanager

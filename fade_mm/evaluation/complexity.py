@@ -1,0 +1,135 @@
+"""Parameters and multiply-adds of whole models of mmdetection and mmsegmentation."""
+
+import inspect
+
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+
+from fade_mm.engine import SetupError
+from fade_mm.upsamplers.flops import count_as_published
+
+NUM_PROPOSALS = 1000
+
+
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config as it predicts: no pretrained weights, no auxiliary heads.
+
+    Args:
+        cfg: The whole config, of either library.
+
+    Raises:
+        SetupError: the model cannot be built.
+    """
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        try:
+            model = MODELS.build(cfg.model)
+        except (ImportError, KeyError, TypeError, ValueError) as error:
+            raise SetupError(f'the model cannot be built: {error}') from error
+    if getattr(model, 'auxiliary_head', None) is not None:
+        model.auxiliary_head = None
+    return model.eval()
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of parameters, whether they are trained or frozen."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
+    """Multiply-adds as mmengine counts them, with our operators.
+
+    Counted are products (convolutions, linear layers, attention, reassembly), and per value norms,
+    interpolation and pooling; not counted are other elementwise operators, RoI pooling and
+    post-processing. Two-stage detectors get 1,000 proposals, the first 100 with masks.
+
+    Args:
+        model: From `build_model`.
+        shape: Height and width of the image, in pixels.
+    """
+    analysis = FlopAnalyzer(SinglePass(model, shape), (torch.rand(1, 3, *shape),))
+    return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
+
+
+class SinglePass(nn.Module):
+    """A model that is called with an image alone, and does no post-processing.
+
+    Args:
+        model: From `build_model`.
+        shape: Height and width of the image.
+    """
+
+    def __init__(self, model: nn.Module, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.model = model
+        self.sample = BaseDataElement(
+            metainfo={
+                **dict.fromkeys(
+                    ('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape
+                ),
+                'scale_factor': (1.0, 1.0),
+            }
+        )
+        self._unused = ()
+        if hasattr(model, 'rpn_head'):
+            model.rpn_head.predict_by_feat = self._propose
+
+    def forward(self, image: Tensor) -> object:
+        """What the heads make of an image ``(1, 3, h, w)``."""
+        head = getattr(self.model, 'decode_head', None)
+        if head is not None and 'batch_data_samples' in inspect.signature(head.forward).parameters:
+            return head(self.model.extract_feat(image), [self.sample])
+        return self.model(image, [self.sample], mode='tensor'), self._unused
+
+    def _propose(self, *outputs, **kwargs) -> list[InstanceData]:
+        """Proposals of a fixed number: how many random weights make is chance."""
+        self._unused = outputs  # the tracer forgets what leads to nothing
+        height, width = self.sample.img_shape
+        box = torch.tensor([0.0, 0.0, width / 2, height / 2])
+        return [InstanceData(bboxes=box.repeat(NUM_PROPOSALS, 1))]
+
+
+class HostCount:
+    """Multiply-adds, as the papers count them, of models that differ in their upsamplers alone.
+
+    One such model is counted as a whole, of the others the upsamplers, which is much quicker.
+
+    Args:
+        model: From `build_model`, with upsamplers if the others have any.
+        shape: Height and width of the image.
+    """
+
+    def __init__(self, model: nn.Module, shape: tuple[int, int]) -> None:
+        self._sizes = {}
+        hooks = [
+            up.register_forward_pre_hook(lambda _, args, name=name: self._record(name, args))
+            for name, up in _upsamplers(model).items()
+        ]
+        total = count_as_published(SinglePass(model, shape), (torch.rand(1, 3, *shape),))
+        for hook in hooks:
+            hook.remove()
+        self._host = total - self._upsampling(model)
+
+    def __call__(self, model: nn.Module) -> int:
+        """Multiply-adds of a model that differs from the first in its upsamplers alone."""
+        return self._host + self._upsampling(model)
+
+    def _record(self, name: str, args: tuple[Tensor, ...]) -> None:
+        self._sizes[name] = [[int(n) for n in x.shape] for x in args]
+
+    def _upsampling(self, model: nn.Module) -> int:
+        return sum(
+            count_as_published(up, tuple(torch.rand(size) for size in self._sizes[name]))
+            for name, up in _upsamplers(model).items()
+        )
+
+
+def _upsamplers(model: nn.Module) -> dict[str, nn.Module]:
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if getattr(module, 'is_upsampler', False)
+    }

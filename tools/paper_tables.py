@@ -1,0 +1,162 @@
+"""The papers' tables: our models' complexity, and the scores of your checkpoints, beside theirs.
+
+    python tools/paper_tables.py                    # complexity; needs no data
+    python tools/paper_tables.py segmentation --checkpoints work_dirs
+
+GFLOPs are 10^9 multiply-adds, counted as the papers do: products (convolutions, linear layers,
+attention, reassembly), and in the host models also batch norms, ReLUs and the biases of
+convolutions; auxiliary heads are left out. Figures with a sign are differences from the first row
+of the host model.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+warnings.filterwarnings('ignore')
+
+from rich.console import Console
+from rich.table import Table
+
+from fade_mm import engine
+from fade_mm.evaluation import paper
+from fade_mm.evaluation.paper import Row
+
+DATA = Path(__file__).with_suffix('.yml')
+TABLES = ('complexity', 'segmentation', 'detection', 'instance', 'panoptic', 'ablation')
+PUBLISHED_ONLY = ('matting', 'depth', 'toy')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'table',
+        nargs='?',
+        default='complexity',
+        choices=[*TABLES, 'all', *PUBLISHED_ONLY],
+        help='default: complexity; all: the six before; the last three have published figures alone',
+    )
+    parser.add_argument('--format', choices=['text', 'markdown', 'json'], default='text')
+    parser.add_argument(
+        '--checkpoints',
+        type=Path,
+        metavar='DIR',
+        help="where the rows' folders are, as tools/train.py makes them in work_dirs; each is named "
+        'after its config and holds a checkpoint',
+    )
+    return parser.parse_args()
+
+
+def say(line: str) -> None:
+    """Say on standard error what is being done."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Report:
+    """A table as text, with numbered notes below it."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, cells: list[str], *notes: str) -> None:
+        """Add a row and what is to be known about it."""
+        text = '. '.join(filter(None, notes))
+        if text and text not in self.notes:
+            self.notes.append(text)
+        self.rows.append([*cells, str(self.notes.index(text) + 1) if text else ''])
+
+    def print_text(self, console: Console) -> None:
+        """Print the table with rich."""
+        table = Table(*self.header, 'note', title=self.title)
+        for cells in self.rows:
+            table.add_row(*cells)
+        console.print(table)
+        for number, text in enumerate(self.notes, 1):
+            console.print(f'{number}. {text}', soft_wrap=True)
+        console.print()
+
+    def print_markdown(self) -> None:
+        """Print the table in Markdown."""
+        header = [*self.header, 'note']
+        print(f'## {self.title.capitalize()}\n')
+        for cells in (header, ['---'] * len(header), *self.rows):
+            print(f'| {" | ".join(cells)} |')
+        print()
+        for number, text in enumerate(self.notes, 1):
+            print(f'{number}. {text}')
+        print()
+
+
+def report_complexity(rows: list[Row]) -> Report:
+    """Our counts, as totals and in the published terms, beside the published ones."""
+    counts = [
+        column
+        for what in ('parameters', 'GFLOPs')
+        for column in (what, 'in short', 'published', 'off by')
+    ]
+    report = Report('complexity', ['host model, input', 'upsampler', *counts])
+    bases = paper.bases(rows)
+    for row in rows:
+        base = bases[row.host]
+        host = f'{row.host}, {row.shape[0]}x{row.shape[1]}' if row is base else ''
+        cells = []
+        for total, ours, of_base, published, usual in (
+            (f'{row.params:,}', row.params, base.params, row.published_params, '0.00M'),
+            (f'{row.flops / 1e9:.3f}', row.flops, base.flops, row.published_gflops, '0.00'),
+        ):
+            like = published or (usual if row is base else f'+{usual}')
+            printed = paper.as_printed(ours - of_base if like.startswith('+') else ours, like)
+            cells += [total, printed, published or '', paper.off_by(printed, published)]
+        report.add([host, row.upsampler, *cells], row.differs, row.note)
+    return report
+
+
+def report_scores(table: str, rows: list[Row]) -> Report:
+    """Our scores beside the published ones."""
+    metrics = list(dict.fromkeys(name for row in rows for name in row.published_metrics))
+    columns = [f'{name}, {whose}' for name in metrics for whose in ('ours', 'published')]
+    report = Report(table, ['host model', 'upsampler', *columns, 'source'])
+    previous = None
+    for row in rows:
+        scores = []
+        for name in metrics:
+            ours = (row.metrics or {}).get(name)
+            scores += ['' if ours is None else f'{ours:.2f}', row.published_metrics.get(name, '')]
+        host = '' if row.host == previous else row.host
+        report.add([host, row.upsampler, *scores, row.source], row.remark, row.note)
+        previous = row.host
+    return report
+
+
+def main() -> None:
+    args = parse_args()
+    if args.checkpoints and not args.checkpoints.is_dir():
+        raise engine.SetupError(f'--checkpoints: there is no folder {args.checkpoints}')
+    rows = paper.read_rows(DATA)
+    names = TABLES if args.table == 'all' else (args.table,)
+    wanted = {name: paper.select(rows, name) for name in names}
+    with contextlib.redirect_stdout(sys.stderr):  # mmengine logs there
+        every = [row for row in rows if any(row in members for members in wanted.values())]
+        paper.count(every, say)
+        paper.score([row for row in every if row.table in wanted], args.checkpoints, say)
+    if args.format == 'json':
+        print(json.dumps([r.as_json(name) for name, rs in wanted.items() for r in rs], indent=1))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+    for name, members in wanted.items():
+        is_complexity = name == 'complexity'
+        report = report_complexity(members) if is_complexity else report_scores(name, members)
+        report.print_markdown() if args.format == 'markdown' else report.print_text(console)
+
+
+if __name__ == '__main__':
+    engine.run_tool(main)
