@@ -40,15 +40,15 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         default='complexity',
         choices=[*TABLES, 'all', *PUBLISHED_ONLY],
-        help='default: complexity; all: the six before; the last three have published figures alone',
+        help='default: complexity; all: the six before; the last three are published figures alone',
     )
     parser.add_argument('--format', choices=['text', 'markdown', 'json'], default='text')
     parser.add_argument(
         '--checkpoints',
         type=Path,
         metavar='DIR',
-        help="where the rows' folders are, as tools/train.py makes them in work_dirs; each is named "
-        'after its config and holds a checkpoint',
+        help="where the rows' folders are, as tools/train.py makes them in work_dirs: each is "
+        'named after its config and holds a checkpoint',
     )
     return parser.parse_args()
 
@@ -103,7 +103,7 @@ def report_complexity(rows: list[Row]) -> Report:
         for what in ('parameters', 'GFLOPs')
         for column in (what, 'in short', 'published', 'off by')
     ]
-    report = Report('complexity', ['host model, input', 'upsampler', *counts])
+    report = Report('complexity', ['host model, input', 'upsampler', *counts, 'source'])
     bases = paper.bases(rows)
     for row in rows:
         base = bases[row.host]
@@ -116,7 +116,7 @@ def report_complexity(rows: list[Row]) -> Report:
             like = published or (usual if row is base else f'+{usual}')
             printed = paper.as_printed(ours - of_base if like.startswith('+') else ours, like)
             cells += [total, printed, published or '', paper.off_by(printed, published)]
-        report.add([host, row.upsampler, *cells], row.differs, row.note)
+        report.add([host, row.upsampler, *cells, row.source], row.differs, row.note)
     return report
 
 

@@ -3,7 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Row:
     params: int | None = None
     flops: int | None = None
     metrics: dict[str, float] | None = None
-    remark: str = field(default='')
+    remark: str = ''
 
     @property
     def stem(self) -> str:
@@ -111,10 +111,12 @@ def _source(named: str | dict[str, str], sources: dict[str, str]) -> str:
     return sources[named] if named else ''
 
 
-def select(rows: Iterable[Row], table: str) -> list[Row]:
-    """The rows of a table; ``complexity`` has each host and upsampler that is here."""
+def select(rows: list[Row], table: str) -> list[Row]:
+    """The rows of a table; ``complexity`` has each host that is here, with all its upsamplers."""
     if table == 'complexity':
-        return [row for row in rows if row.config]
+        hosts = list(bases(rows))
+        here = [row for row in rows if row.config]
+        return sorted(here, key=lambda row: hosts.index(row.host))
     return [row for row in rows if row.table == table]
 
 
@@ -197,7 +199,7 @@ def scores(row: Row, config: str, checkpoint: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as work_dir:  # mmengine would overwrite the run's config
         reported = evaluate(load_config(config, work_dir=work_dir), checkpoint)
     return {
-        name: round(100 * reported[key], 1) if key.startswith('coco/') else reported[key]
+        name: float(reported[key]) * (100 if key.startswith('coco/') else 1)
         for name, key in row.metric_keys.items()
         if key in reported
     }

@@ -1,0 +1,84 @@
+"""Counts of whole models against counts by hand and against the hosts' known figures."""
+
+import pytest
+import torch
+from mmengine.analysis import FlopAnalyzer
+
+from fade_mm.engine import SetupError, load_config
+from fade_mm.evaluation.complexity import (
+    HostCount,
+    SinglePass,
+    build_model,
+    count_flops,
+    count_parameters,
+)
+from fade_mm.upsamplers.flops import count_as_published
+
+SEGFORMER_B0 = 'configs/segformer/segformer_mit-b0_{}_1xb4-1500_camvid-256x256.py'
+MASK_RCNN = 'configs/mask_rcnn/mask-rcnn_r18_fpn_{}_1xb4-5e_shapes-128x128.py'
+SHAPE = (64, 96)
+
+
+def model(template, upsampler):
+    return build_model(load_config(template.format(upsampler)))
+
+
+@pytest.mark.parametrize('template', [SEGFORMER_B0, MASK_RCNN])
+def test_a_host_and_other_upsamplers_count_as_the_whole_model_does(template):
+    fade = model(template, 'fade')
+    host_count = HostCount(fade, SHAPE)
+    stock = 'bilinear' if template == SEGFORMER_B0 else 'nearest'
+    image = (torch.rand(1, 3, *SHAPE),)
+    counts = []
+    for other in (fade, model(template, stock)):
+        counts.append(host_count(other))
+        assert counts[-1] == count_as_published(SinglePass(other, SHAPE), image)
+    assert counts[0] > counts[1]
+
+
+def test_a_host_and_unguided_upsamplers_too():
+    host_count = HostCount(model(SEGFORMER_B0, 'fade'), SHAPE)
+    deconv = model(SEGFORMER_B0, 'deconv')
+    assert host_count(deconv) == count_as_published(
+        SinglePass(deconv, SHAPE), (torch.rand(1, 3, *SHAPE),)
+    )
+
+
+def test_both_stages_of_a_detector_count():
+    detector = model(MASK_RCNN, 'nearest')
+    modules = FlopAnalyzer(SinglePass(detector, SHAPE), (torch.rand(1, 3, *SHAPE),)).by_module()
+    channels, stride = 128, 4
+    points = sum((64 // stride // 2**i) * (96 // stride // 2**i) for i in range(4))
+    points += 1 * 2  # the fifth level takes every second point of the fourth, 2x3, rounded up
+    assert modules['model.rpn_head.rpn_conv'] == points * 9 * channels**2
+    head = detector.roi_head.bbox_head
+    linear = sum(m.weight.numel() for m in head.modules() if isinstance(m, torch.nn.Linear))
+    assert modules['model.roi_head.bbox_head'] == 1000 * linear
+    mask_head = detector.roi_head.mask_head
+    per_point = sum(c.conv.weight.numel() for c in mask_head.convs) + 4 * (
+        mask_head.upsample.weight.numel() // 4 + mask_head.conv_logits.weight.numel()
+    )
+    assert modules['model.roi_head.mask_head'] == 100 * 14 * 14 * per_point
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        'mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py',
+        'mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
+        'mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
+        'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
+        'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py',
+    ],
+)
+def test_stock_models_of_both_libraries_are_counted(config):
+    stock = build_model(load_config(config))
+    assert getattr(stock, 'auxiliary_head', None) is None
+    assert count_flops(stock, SHAPE) > 1e8
+    assert count_parameters(stock) > 2e7
+
+
+def test_a_model_that_cannot_be_built_is_the_users_to_mend():
+    cfg = load_config(SEGFORMER_B0.format('fade'), {'model.decode_head.upsample_cfg.type': 'fad'})
+    with pytest.raises(SetupError, match=r"the model cannot be built.*'fad'"):
+        build_model(cfg)
