@@ -31,7 +31,7 @@ $(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
 	touch $@
 
 $(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops/csrc/*)
-	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg tests,-r requirements/$(name).txt)
+	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg onnx tests,-r requirements/$(name).txt)
 	$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	touch $@
 
@@ -39,7 +39,7 @@ demo: setup
 	$(VENV)/bin/python tools/demo.py
 
 test: setup
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(VENV)/bin/ruff check .

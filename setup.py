@@ -86,6 +86,6 @@ setup(
         'prettytable',
         'rich',
     ],
-    extras_require={name: requirements(name) for name in ('mmdet', 'mmseg', 'tests')},
+    extras_require={name: requirements(name) for name in ('mmdet', 'mmseg', 'onnx', 'tests')},
     **cpu_kernel(),
 )

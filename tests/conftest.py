@@ -2,12 +2,27 @@
 
 import json
 import os
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
 import pytest
 
 os.environ.setdefault('TRITON_INTERPRET', '1')  # before anything imports Triton
+
+
+def pytest_addoption(parser):
+    parser.addoption('--backend', help='run everything on one backend of fade_mm.ops')
+
+
+@pytest.fixture(scope='session', autouse=True)
+def one_backend(request):
+    """What ``--backend`` asks for."""
+    from fade_mm.ops import use_backend
+
+    name = request.config.getoption('--backend')
+    with use_backend(name) if name else nullcontext():
+        yield
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from fade_mm.ops import backends, cpu_kernel, gated_reassemble, use_backend
+from fade_mm.ops import cpu_kernel, gated_reassemble, use_backend
+from fade_mm.ops.dispatch import available_backends
 from fade_mm.ops.sampling import nearest_up
 from fade_mm.upsamplers import CARAFE, FADE, FADELite
 
@@ -130,7 +131,7 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
         logits, logits_de, gate = convolutions(fade)
         return unfolded(de, logits, logits_de=logits_de, gate=gate, en=en)
 
-    available = [name for name, reason in backends(en, de).items() if reason is None]
+    available = available_backends(en, de)
     automatic, *others = available
     found = {
         ('FADE', automatic): lambda: fade(en, de),
@@ -355,8 +356,9 @@ def plot(report: dict, file: Path) -> None:
 
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    figure, axes = plt.subplots(figsize=(6, 4))
+    figure, axes = plt.subplots(figsize=(8, 4))
     lines = {}
     for row in report['rows']:
         if not row['subject'].startswith('  '):
@@ -367,9 +369,14 @@ def plot(report: dict, file: Path) -> None:
     axes.set(xscale='log', yscale='log', xlabel='side of en', ylabel='ns per output point')
     sides = sorted({shape[0] for shape in report['shapes']})
     axes.set_xticks(sides, [str(side) for side in sides])
-    axes.minorticks_off()
+    axes.yaxis.set(
+        major_locator=LogLocator(subs=(1, 2, 5)),
+        major_formatter=ScalarFormatter(),
+        minor_formatter=NullFormatter(),
+    )
+    axes.xaxis.set_minor_locator(plt.NullLocator())
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=6)
+    axes.legend(fontsize=8, loc='center left', bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     figure.savefig(file, dpi=150)
 

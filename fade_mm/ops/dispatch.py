@@ -29,6 +29,13 @@ def backends(*tensors: Tensor) -> dict[str, str | None]:
     return {name: BACKENDS[name].why_not(*tensors) for name in order}
 
 
+def available_backends(*tensors: Tensor) -> list[str]:
+    """Those that can compute with the tensors, the fastest first, down to plain PyTorch."""
+    found = backends(*tensors)
+    order = list(found)
+    return [name for name in order[: order.index('reference') + 1] if found[name] is None]
+
+
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Within, every call runs on one backend, if the call itself does not ask for another.
@@ -77,8 +84,7 @@ def select(name: str | None, *tensors: Tensor | None) -> ModuleType:
     if name is None:
         if given[0].device.type == 'cpu' and not cpu_kernel.is_built():
             _warn_once(cpu_kernel.why_not())
-        name = next(name for name, reason in backends(*given).items() if reason is None)
-        return BACKENDS[name]
+        return BACKENDS[available_backends(*given)[0]]
     reason = BACKENDS[name].why_not(*given)
     if reason:
         raise RuntimeError(f'backend {name!r} cannot compute this: {reason}')

@@ -1,7 +1,10 @@
 """``fade_mm::gated_reassemble`` in `torch.library`: what autograd, compile and export see."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch._ops import OpOverloadPacket
 
 from . import dispatch
 from .reference import empty_output
@@ -57,3 +60,24 @@ def _backward(ctx, grad):
 
 
 gated_reassemble.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _without_autocast(op: OpOverloadPacket) -> Callable:
+    """A rule for autocast: the operator computes with the dtypes that it is given.
+
+    `register_autocast` would cast everything to one dtype, fixed beforehand. But the output has
+    the dtype of ``de``, and inside of the operator nothing may be cast below float32.
+    """
+
+    def rule(*args):
+        with torch.autocast(args[0].device.type, enabled=False):
+            return op(*args)
+
+    return rule
+
+
+_autocast = torch.library.Library('fade_mm', 'IMPL')
+for _name in ('gated_reassemble', 'gated_reassemble_backward'):
+    for _device in ('CPU', 'CUDA'):
+        _rule = _without_autocast(getattr(torch.ops.fade_mm, _name))
+        _autocast.impl(_name, _rule, f'Autocast{_device}')

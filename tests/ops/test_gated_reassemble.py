@@ -1,5 +1,7 @@
 """`fade_mm.ops` against the definition, forward and backward, on every backend."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,13 +34,14 @@ LARGE = [(21, 601, 11, 300), (70, 79, 35, 40)]
     params=['reference', *(f'cpu, {name}' for name in cpu_kernel.instruction_sets())],
 )
 def backend(request):
+    """Each backend, of the CPU kernel each instruction set; with three threads, so with tiles."""
     name, _, instruction_set = request.param.partition(', ')
-    with use_backend(name):
-        if instruction_set:
-            with cpu_kernel.use_instruction_set(instruction_set):
-                yield name
-        else:
-            yield name
+    chosen = cpu_kernel.use_instruction_set(instruction_set) if instruction_set else nullcontext()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    with use_backend(name), chosen:
+        yield name
+    torch.set_num_threads(threads)
 
 
 def make(h, w, H, W, n=2, c=3, k=5, dtype=torch.float64, parts=NAMES, seed=0):

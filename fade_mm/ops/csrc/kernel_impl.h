@@ -15,7 +15,7 @@
 #include "kernel.h"
 
 #ifndef VECTOR_BYTES
-#error "define VECTOR_BYTES and KERNELS before including this file"
+#error "define VECTOR_BYTES before including this file"
 #endif
 
 namespace fade_mm {
@@ -51,13 +51,13 @@ inline void store(T* p, V<T> x) {
 
 // Registers decide how many accumulators a block may have: 32 with AVX-512 and on Arm, else 16.
 #if VECTOR_BYTES == 64 || defined(__aarch64__)
-constexpr int kMaxPhases = 4;   // phases that share a load of a row
-constexpr int kMaxChannels = 4; // channels that share a load of a kernel
+constexpr int kMaxPhases = 4;       // phases that share a load of a row
+constexpr int kGatherChannels = 4;  // channels that share a load of a kernel, backward
 #else
 constexpr int kMaxPhases = 2;
-constexpr int kMaxChannels = 2;
+constexpr int kGatherChannels = 2;
 #endif
-constexpr int64_t kReassembled = 4;    // channels of forward's inner buffer
+constexpr int kReassembled = 4;        // channels that share a load of a kernel, forward
 constexpr int64_t kGradChannels = 16;  // channels of backward's inner buffer
 
 inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -504,11 +504,10 @@ struct Forward {
         cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
           for (int64_t k = cell; k < stride; k += kLanes<T>)
             in_blocks<kMaxPhases>(phase, phase + phases, [&](int64_t i, auto block) {
-              for (int64_t c = 0; c < kReassembled; c += kMaxChannels)
-                reassemble<T, kMaxChannels, block.value>(
-                    around, (channel + c) * ring.stride + k, ring.stride,
-                    kernel.kernels + i * cells.taps * stride + k, cells.kernel_size, stride,
-                    y + i * phase_stride + c * stride + k, stride, phase_stride);
+              reassemble<T, kReassembled, block.value>(
+                  around, channel * ring.stride + k, ring.stride,
+                  kernel.kernels + i * cells.taps * stride + k, cells.kernel_size, stride,
+                  y + i * phase_stride + k, stride, phase_stride);
             });
         });
         for (int64_t c = channel; c < end; ++c)
@@ -739,18 +738,18 @@ struct Backward {
     const int64_t begin = max(0, tile.top - low + halo);
     const int64_t end = min(around.kernel_size, tile.bottom - low + halo);
     const int64_t over_cell = around.last - 1;
-    for (int64_t c = 0; c < channels; c += kMaxChannels)
+    for (int64_t c = 0; c < channels; c += kGatherChannels)
       for (int64_t k = 0; k < own_stride; k += kLanes<T>)
         in_blocks<kMaxTaps>(begin, end, [&](int64_t u, auto block) {
           constexpr int U = block.value;
-          V<T> sum[U][kMaxChannels];
+          V<T> sum[U][kGatherChannels];
           T* to[U];
           for (int j = 0; j < U; ++j) {
             to[j] = grad_de_row(low - halo + u + j) + (channel + c) * own_stride + k;
-            for (int i = 0; i < kMaxChannels; ++i) sum[j][i] = load(to[j] + i * own_stride);
+            for (int i = 0; i < kGatherChannels; ++i) sum[j][i] = load(to[j] + i * own_stride);
           }
           const auto gather_from = [&](int64_t phase, int64_t count) {
-            gather<T, kMaxChannels, U>(
+            gather<T, kGatherChannels, U>(
                 kernel.kernels + (phase * around.taps + u * around.kernel_size) * stride + k,
                 around.kernel_size, stride, grad + phase * phase_stride + c * stride + k,
                 phase_stride, stride, count, sum);
@@ -759,7 +758,7 @@ struct Backward {
           if (around.over && k <= over_cell && k + kLanes<T> > over_cell - 2 * halo)
             gather_from(around.over_phase(0, 0), rows * around.over);
           for (int j = 0; j < U; ++j)
-            for (int i = 0; i < kMaxChannels; ++i) store(to[j] + i * own_stride, sum[j][i]);
+            for (int i = 0; i < kGatherChannels; ++i) store(to[j] + i * own_stride, sum[j][i]);
         });
   }
 

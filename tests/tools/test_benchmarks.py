@@ -1,7 +1,10 @@
-"""The benchmark measures what it says, on small sizes."""
+"""The benchmarks measure what they say, on small sizes."""
 
 import importlib.util
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,8 @@ import torch
 from tests import definition
 from tests.ops.test_gated_reassemble import make
 
-TOOL = Path(__file__).parents[2] / 'tools/benchmark_ops.py'
-spec = importlib.util.spec_from_file_location('benchmark_ops', TOOL)
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location('benchmark_ops', ROOT / 'tools/benchmark_ops.py')
 benchmark = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(benchmark)
 SMALL = ['--channels', '8', '--repeats', '2']
@@ -87,3 +90,23 @@ def test_mistakes_are_named(arguments, message, capsys):
     with pytest.raises(SystemExit):
         benchmark.parse_args(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_a_training_step_is_measured_on_every_backend(segmentation_root, tmp_path):
+    """Of a stock upsampler and of FADE, on their own data."""
+    configs = []
+    for name in ('bilinear', 'fade'):
+        base = ROOT / f'configs/segformer/segformer_mit-b0_{name}_1xb4-1500_camvid-256x256.py'
+        data = dict(data_root=str(segmentation_root))
+        lines = [
+            f'_base_ = {str(base)!r}',
+            'model = dict(backbone=dict(num_layers=[1, 1, 1, 1]))',
+            f'train_dataloader = dict(batch_size=2, dataset={data})',
+        ]
+        configs.append(tmp_path / f'{name}.py')
+        configs[-1].write_text('\n'.join(lines))
+    command = [sys.executable, str(ROOT / 'tools/benchmark_train.py'), *configs, '--repeats', '1']
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert re.search(r'bilinear\W+\d.*1.00', out)
+    assert re.search(r'fade\W+cpu', out)
+    assert re.search(r'fade\W+reference', out)

@@ -1,0 +1,93 @@
+"""Time of a training step: of each config, and of each backend of the operator where it is used.
+
+Every model takes steps on one batch of its own training data, all in turns; times are medians, and
+ratios to the first row are medians of the ratios within a turn. Peak memory is not measured.
+
+    python tools/benchmark_train.py configs/segformer/segformer_mit-b0_{bilinear,fade}_*camvid*.py
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+warnings.filterwarnings('ignore')
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.table import Table
+
+from fade_mm.engine import load_config
+from fade_mm.ops import use_backend
+from fade_mm.ops.dispatch import available_backends
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('configs', nargs='+', help='their data must be where they say')
+    parser.add_argument('--repeats', type=int, default=11, help='turns')
+    args = parser.parse_args()
+    if args.repeats < 1:
+        parser.error(f'--repeats must be at least 1, got {args.repeats}')
+    return args
+
+
+def training_step(file: str) -> tuple[Callable, bool]:
+    """A function that takes a step of a config's training, and whether it upsamples with us."""
+    cfg = load_config(file)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        torch.manual_seed(0)
+        model = MODELS.build(cfg.model).train()
+        optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+    ours = any(getattr(m, 'is_upsampler', False) for m in model.modules())
+
+    def step():
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model.train_step(batch, optim_wrapper)
+
+    return step, ours
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_args()
+    MMLogger.get_current_instance().setLevel('WARNING')
+    subjects = {}
+    for file in args.configs:
+        step, ours = training_step(file)
+        for backend in available_backends(torch.empty(1)) if ours else ['']:
+            subjects[Path(file).stem, backend] = step
+
+    times = {key: [] for key in subjects}
+    for turn in range(args.repeats + 1):
+        for (name, backend), step in subjects.items():
+            with use_backend(backend) if backend else nullcontext():
+                start = time.perf_counter()
+                step()
+            if turn:
+                times[name, backend].append(time.perf_counter() - start)
+
+    table = Table(title=f'{torch.get_num_threads()} threads, torch {torch.__version__}')
+    for column in ('config', 'backend', 's / step', 'x the first'):
+        table.add_column(column, justify='right' if column[0] in 'sx' else 'left')
+    first = next(iter(times.values()))
+    for (name, backend), elapsed in times.items():
+        ratio = statistics.median(a / b for a, b in zip(elapsed, first, strict=True))
+        table.add_row(name, backend, f'{statistics.median(elapsed):.3f}', f'{ratio:.2f}')
+    Console(width=100).print(table)
+
+
+if __name__ == '__main__':
+    main()
