@@ -170,7 +170,8 @@ def score(rows: Iterable[Row], folder: Path | None, report: Callable[[str], None
                 report(f'evaluating {checkpoint}')
                 row.metrics = scores(row, config or row.config, checkpoint)
             except (SetupError, OSError) as error:
-                row.remark = str(error)
+                report(str(error))
+                row.remark = str(error).splitlines()[0]
 
 
 def find_run(folder: Path) -> tuple[str | None, str]:
