@@ -89,8 +89,11 @@ def main() -> int:
     images = find_images(args.images)
     inferencer = build_inferencer(args)
     if args.show_gate:
-        for name, module in inferencer.model.named_modules():
-            if isinstance(module, FADE) and module.gate_generator is None:
+        layers = [x for x in inferencer.model.named_modules() if isinstance(x[1], FADE)]
+        if not layers:
+            print('the model has no FADE layer: neither gates nor entropies are drawn')
+        for name, layer in layers:
+            if layer.gate_generator is None:
                 print(f'{name} has no gate (gating=False): its entropy alone is drawn')
     args.out_dir.mkdir(parents=True, exist_ok=True)
     stems = Counter(path.stem for path in images)
