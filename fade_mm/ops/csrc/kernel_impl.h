@@ -2,13 +2,15 @@
 // set; everything is internal to it and no library header is used, so that no function compiled
 // for a newer instruction set can be linked in place of a common one.
 //
-// The output is cut into sub-pixel phases: the points of a low-resolution row's output rows that
+// The output is cut into its sub-pixel phases: the points of a low-resolution row's output rows that
 // have the same row and column remainder. All phases of a low-resolution point (a "cell") read the
 // same K x K neighbourhood, and along a row of cells neighbouring points are neighbours in memory.
-// So a tile keeps, in buffers that fit into the cache,
-//   - a ring of K rows of `de`, zero-padded,          ring[row % K][channel][cell]
-//   - the kernels of one row of cells,                kernels[phase][tap][cell]
-// and every load of a row serves all the phases, every load of a kernel several channels.
+// So a tile goes through its rows of cells in bands of a few and a band through the channels in
+// chunks, and keeps, in buffers that fit into the cache,
+//   - what the band reads of a chunk of `de`, zero-padded,    window[row][channel][cell]
+//   - the kernels of each of its rows,                        kernels[phase][tap][cell]
+// and every load of a row serves all the phases, every load of a kernel several channels. A band
+// visits each page of a feature once, in stretches long enough for the hardware to fetch ahead.
 // Where `width` exceeds low_width * step, the columns left over are phases of the last cell alone.
 #pragma once
 
@@ -57,8 +59,10 @@ constexpr int kGatherChannels = 4;  // channels that share a load of a kernel, b
 constexpr int kMaxPhases = 2;
 constexpr int kGatherChannels = 2;
 #endif
-constexpr int kReassembled = 4;        // channels that share a load of a kernel, forward
-constexpr int64_t kGradChannels = 16;  // channels of backward's inner buffer
+constexpr int kReassembled = 4;    // channels that share a load of a kernel, forward
+constexpr int64_t kChunk = 16;     // channels
+constexpr int64_t kPage = 4096;    // bytes that a band visits of a channel
+constexpr int64_t kMinBand = 4;    // rows of cells; shorter bands read `de` too often
 
 inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -120,63 +124,92 @@ inline int64_t offset(const View& x, int64_t n, int64_t c, int64_t row, int64_t 
   return n * x.stride[0] + c * x.stride[1] + row * x.stride[2] + col * x.stride[3];
 }
 
+// Rows of several channels, `stride` apart.
+template <class T>
+struct RowsOf {
+  T* data;
+  int64_t stride;
+  T* operator[](int64_t c) const { return data + c * stride; }
+};
+
+// Where the columns of a row lie apart, as with channels last, point by point: row by row, each
+// cache line would be fetched once per channel.
 template <class S, class T>
-inline void load_as(const S* from, int64_t stride, int64_t count, T* to) {
+inline void load_as(const S* from, int64_t channel_stride, int64_t stride, int64_t channels,
+                    int64_t count, RowsOf<T> to) {
   if (stride == 1) {
-    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(widen(from[j]));
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t j = 0; j < count; ++j)
+        to[c][j] = static_cast<T>(widen(from[c * channel_stride + j]));
   } else {
-    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<T>(widen(from[j * stride]));
+    for (int64_t j = 0; j < count; ++j)
+      for (int64_t c = 0; c < channels; ++c)
+        to[c][j] = static_cast<T>(widen(from[c * channel_stride + j * stride]));
   }
 }
 template <class S, class T>
-inline void store_as(const T* from, int64_t stride, int64_t count, S* to) {
+inline void store_as(RowsOf<T> from, int64_t channel_stride, int64_t stride, int64_t channels,
+                     int64_t count, S* to) {
   if (stride == 1) {
-    for (int64_t j = 0; j < count; ++j) to[j] = narrow<S>(from[j]);
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t j = 0; j < count; ++j) to[c * channel_stride + j] = narrow<S>(from[c][j]);
   } else {
-    for (int64_t j = 0; j < count; ++j) to[j * stride] = narrow<S>(from[j]);
+    for (int64_t j = 0; j < count; ++j)
+      for (int64_t c = 0; c < channels; ++c)
+        to[c * channel_stride + j * stride] = narrow<S>(from[c][j]);
   }
 }
 
-// `count` values of a row, converted.
+// `count` values of a row of each of the channels [c, c + channels), converted.
 template <class T>
-inline void load_row(const View& x, int64_t n, int64_t c, int64_t row, int64_t col, int64_t count,
-                     T* to) {
-  const int64_t at = offset(x, n, c, row, col), stride = x.stride[3];
+inline void load_rows(const View& x, int64_t n, int64_t c, int64_t channels, int64_t row,
+                      int64_t col, int64_t count, RowsOf<T> to) {
+  const auto load_from = [&](const auto* data) {
+    load_as(data + offset(x, n, c, row, col), x.stride[1], x.stride[3], channels, count, to);
+  };
   switch (x.dtype) {
-    case DType::kFloat: return load_as(static_cast<const float*>(x.data) + at, stride, count, to);
-    case DType::kDouble: return load_as(static_cast<const double*>(x.data) + at, stride, count, to);
-    case DType::kBFloat16:
-      return load_as(static_cast<const uint16_t*>(x.data) + at, stride, count, to);
+    case DType::kFloat: return load_from(static_cast<const float*>(x.data));
+    case DType::kDouble: return load_from(static_cast<const double*>(x.data));
+    case DType::kBFloat16: return load_from(static_cast<const uint16_t*>(x.data));
   }
 }
 template <class T>
-inline void store_row(const T* from, const View& x, int64_t n, int64_t c, int64_t row, int64_t col,
-                      int64_t count) {
-  const int64_t at = offset(x, n, c, row, col), stride = x.stride[3];
+inline void store_rows(RowsOf<T> from, const View& x, int64_t n, int64_t c, int64_t channels,
+                       int64_t row, int64_t col, int64_t count) {
+  const auto store_to = [&](auto* data) {
+    store_as(from, x.stride[1], x.stride[3], channels, count, data + offset(x, n, c, row, col));
+  };
   switch (x.dtype) {
-    case DType::kFloat: return store_as(from, stride, count, static_cast<float*>(x.data) + at);
-    case DType::kDouble: return store_as(from, stride, count, static_cast<double*>(x.data) + at);
-    case DType::kBFloat16:
-      return store_as(from, stride, count, static_cast<uint16_t*>(x.data) + at);
+    case DType::kFloat: return store_to(static_cast<float*>(x.data));
+    case DType::kDouble: return store_to(static_cast<double*>(x.data));
+    case DType::kBFloat16: return store_to(static_cast<uint16_t*>(x.data));
   }
 }
 
 inline bool is(const View& x, float) { return x.dtype == DType::kFloat; }
 inline bool is(const View& x, double) { return x.dtype == DType::kDouble; }
 
-// A row in place where it is contiguous and of type T, else null.
+// Rows in place where they are contiguous and of type T, else `spare`.
 template <class T>
-inline T* row_in_place(const View& x, int64_t n, int64_t c, int64_t row, int64_t col) {
-  if (!is(x, T()) || x.stride[3] != 1) return nullptr;
-  return static_cast<T*>(x.data) + offset(x, n, c, row, col);
+inline RowsOf<T> rows_in_place(const View& x, int64_t n, int64_t c, int64_t row, int64_t col,
+                               RowsOf<T> spare) {
+  if (!is(x, T()) || x.stride[3] != 1) return spare;
+  return {static_cast<T*>(x.data) + offset(x, n, c, row, col), x.stride[1]};
 }
-// A row in place, or else loaded into `spare`.
+// Rows in place, or else loaded into `spare`.
 template <class T>
-inline const T* view_row(const View& x, int64_t n, int64_t c, int64_t row, int64_t col,
-                         int64_t count, T* spare) {
-  if (const T* place = row_in_place<T>(x, n, c, row, col)) return place;
-  load_row(x, n, c, row, col, count, spare);
-  return spare;
+inline RowsOf<T> view_rows(const View& x, int64_t n, int64_t c, int64_t channels, int64_t row,
+                           int64_t col, int64_t count, RowsOf<T> spare) {
+  const RowsOf<T> place = rows_in_place(x, n, c, row, col, spare);
+  if (place.data == spare.data) load_rows(x, n, c, channels, row, col, count, spare);
+  return place;
+}
+// The end of writing to `rows_in_place`.
+template <class T>
+inline void store_spare(RowsOf<T> spare, const View& x, int64_t n, int64_t c, int64_t channels,
+                        int64_t row, int64_t col, int64_t count) {
+  if (rows_in_place(x, n, c, row, col, spare).data == spare.data)
+    store_rows(spare, x, n, c, channels, row, col, count);
 }
 
 // Ask for a row before it is needed: short rows far apart escape the hardware's prefetcher. Into the
@@ -328,89 +361,92 @@ struct Scratch {
 
 // --- What forward and backward share ----------------------------------------------------------------
 
-// The rows of `de` around a low-resolution row.
+// How many rows of cells a tile computes together.
 template <class T>
-struct Ring {
-  int64_t channels, stride, slots;
+int64_t band_of(const Problem& p, int64_t columns) {
+  const int64_t rows = kPage / (p.step * p.step * columns * int64_t(sizeof(T)));
+  return min(max(rows, kMinBand), p.low_height);
+}
+
+// What a band reads of a chunk of `de`.
+template <class T>
+struct Window {
+  int64_t radius, stride, row_stride;
   T* memory;
 
-  Ring(const Problem& p, int64_t columns, Scratch<T>& scratch)
-      : channels(round_up(p.channels, kReassembled)),
+  Window(const Problem& p, int64_t columns, int64_t band, Scratch<T>& scratch)
+      : radius(p.kernel_size / 2),
         stride(round_up(columns, kLanes<T>) + round_up(p.kernel_size - 1, kLanes<T>)),
-        slots(p.kernel_size),
-        memory(scratch.take(slots * channels * stride)) {}
+        row_stride(kChunk * stride),
+        memory(scratch.take((band + p.kernel_size - 1) * row_stride)) {}
 
-  T* row(int64_t low_row) const {
-    return memory + ((low_row + slots) % slots) * channels * stride;
-  }
+  // The first row that row `r` of the band reads.
+  const T* row(int64_t r) const { return memory + r * row_stride; }
 
-  // Columns [left - radius, right + radius) of a low-resolution row, zero outside of the feature.
-  void fill(const Problem& p, const Tile& tile, int64_t low_row) const {
-    const int64_t radius = slots / 2;
-    T* to = row(low_row);
-    if (low_row < 0 || low_row >= p.low_height) {
-      __builtin_memset(to, 0, channels * stride * sizeof(T));
-      return;
-    }
+  // For the rows [top, bottom) of cells: zero outside of the feature.
+  void fill(const Problem& p, const Tile& tile, int64_t channel, int64_t channels, int64_t top,
+            int64_t bottom) const {
     const int64_t begin = max(tile.left - radius, 0), end = min(tile.right + radius, p.low_width);
-    to += begin - (tile.left - radius);
-    const int64_t next = min(low_row + 1, p.low_height - 1);
-    for (int64_t c = 0; c < p.channels; ++c) {
-      prefetch_row(p.de, tile.item, c, next, begin, end - begin);
-      load_row(p.de, tile.item, c, low_row, begin, end - begin, to + c * stride);
-    }
+    T* to = memory;
+    for (int64_t low = top - radius; low < bottom + radius; ++low, to += row_stride)
+      if (low < 0 || low >= p.low_height)
+        __builtin_memset(to, 0, row_stride * sizeof(T));
+      else
+        load_rows<T>(p.de, tile.item, channel, channels, low, begin, end - begin,
+                     {to + begin - (tile.left - radius), stride});
   }
 };
 
-// The kernels and the gate of one low-resolution row.
+// The kernels and the gate of the rows of a band.
 template <class T>
 struct Kernel {
-  T* kernels;    // [phase][tap][cell]
-  T* logits_de;  // [tap][cell]
-  T* gate;       // [cell]
-  T* gate_row;   // [output column]
-  T* spare;      // [output column]
+  const int64_t taps, stride, width, size;  // stride and size: of a tap's cells, of a row
+  T* kernels;       // [row][phase][tap][cell]
+  T* gates;         // [row][cell]
+  T* gate_rows;     // [row][output column]
+  T* logits_de;     // [tap][cell]
+  RowsOf<T> spare;  // [tap][output column]
 
-  Kernel(const Problem& p, int64_t columns, int64_t halo, Scratch<T>& scratch) {
-    const int64_t stride = Cells<T>::stride_of(columns, halo);
-    const int64_t taps = p.kernel_size * p.kernel_size;
-    const int64_t width = row_size(p, columns, halo);
-    kernels = scratch.take(Cells<T>::phases_of(p) * taps * stride);
-    logits_de = scratch.take(taps * stride);
-    gate = scratch.take(stride);
-    gate_row = scratch.take(width);
-    spare = scratch.take(width);
-  }
+  Kernel(const Problem& p, int64_t columns, int64_t halo, int64_t band, Scratch<T>& scratch)
+      : taps(p.kernel_size * p.kernel_size), stride(Cells<T>::stride_of(columns, halo)),
+        width(width_of(p, columns, halo)), size(Cells<T>::phases_of(p) * taps * stride),
+        kernels(scratch.take(band * size)), gates(scratch.take(band * stride)),
+        gate_rows(scratch.take(band * width)), logits_de(scratch.take(taps * stride)),
+        spare{scratch.take(taps * width), width} {}
 
-  static int64_t row_size(const Problem& p, int64_t columns, int64_t halo) {
+  // Room for the output columns of a tile.
+  static int64_t width_of(const Problem& p, int64_t columns, int64_t halo) {
     return (columns + 2 * halo) * p.step + max(p.width - p.low_width * p.step, 0) + kLanes<T>;
   }
 
-  void fill(const Problem& p, const Cells<T>& cells, int64_t item, int64_t low) const {
+  T* of(int64_t r) const { return kernels + r * size; }
+  T* gate(int64_t r) const { return gates + r * stride; }
+  T* gate_row(int64_t r) const { return gate_rows + r * width; }
+
+  // Row `r` of the band, row `low` of the feature.
+  void fill(const Problem& p, const Cells<T>& cells, int64_t item, int64_t low, int64_t r) const {
     const Rows rows(p, low);
-    const int64_t taps = cells.taps, stride = cells.stride;
-    const int64_t low_column = cells.left + cells.first, count = cells.last - cells.first;
+    const int64_t column = cells.left + cells.first, count = cells.last - cells.first;
     if (p.logits_de.data)
+      load_rows<T>(p.logits_de, item, 0, taps, low, column, count,
+                   {logits_de + cells.first, stride});
+    for (int64_t i = 0; i < rows.count(); ++i) {
+      const auto logits = view_rows(p.logits, item, 0, taps, rows.begin + i, cells.column,
+                                    cells.columns(), spare);
       for (int64_t t = 0; t < taps; ++t)
-        load_row(p.logits_de, item, t, low, low_column, count,
-                 logits_de + t * stride + cells.first);
-    for (int64_t i = 0; i < rows.count(); ++i)
-      for (int64_t t = 0; t < taps; ++t) {
-        const T* row = view_row(p.logits, item, t, rows.begin + i, cells.column, cells.columns(),
-                                spare);
-        cells.split(row, i, kernels + t * stride, taps * stride);
-      }
+        cells.split(logits[t], i, of(r) + t * stride, taps * stride);
+    }
     if (p.softmax)
       cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
         for (int64_t i = phase; i < phase + phases; ++i)
           for (int64_t k = cell; k < stride; k += kLanes<T>)
-            softmax(kernels + i * taps * stride + k, taps, stride, logits_de + k);
+            softmax(of(r) + i * taps * stride + k, taps, stride, logits_de + k);
       });
     if (p.gate.data) {
-      load_row(p.gate, item, 0, low, low_column, count, gate + cells.first);
-      for (int64_t k = 0; k < stride; k += kLanes<T>)
-        store(gate + k, 1 / (1 + exp(-load(gate + k))));
-      cells.repeat(gate, gate_row);
+      T* to = gate(r);
+      load_rows<T>(p.gate, item, 0, 1, low, column, count, {to + cells.first, stride});
+      for (int64_t k = 0; k < stride; k += kLanes<T>) store(to + k, 1 / (1 + exp(-load(to + k))));
+      cells.repeat(to, gate_row(r));
     }
   }
 
@@ -450,7 +486,7 @@ inline void in_blocks(int64_t begin, int64_t end, F f) {
 
 // One vector of cells, for C channels and P phases: the sum over the taps of kernel times row.
 template <class T, int C, int P>
-inline void reassemble(const T* const* rows, int64_t at, int64_t row_stride, const T* kernels,
+inline void reassemble(const T* window, int64_t row_stride, int64_t window_stride, const T* kernels,
                        int64_t kernel_size, int64_t tap_stride, T* y, int64_t channel_stride,
                        int64_t phase_stride) {
   const int64_t taps = kernel_size * kernel_size;
@@ -458,7 +494,7 @@ inline void reassemble(const T* const* rows, int64_t at, int64_t row_stride, con
   for (int64_t u = 0, tap = 0; u < kernel_size; ++u)
     for (int64_t v = 0; v < kernel_size; ++v, ++tap) {
       V<T> x[C];
-      for (int c = 0; c < C; ++c) x[c] = load(rows[u] + at + c * row_stride + v);
+      for (int c = 0; c < C; ++c) x[c] = load(window + u * row_stride + c * window_stride + v);
       for (int i = 0; i < P; ++i) {
         const V<T> kernel = load(kernels + (i * taps + tap) * tap_stride);
         for (int c = 0; c < C; ++c) sum[i][c] += kernel * x[c];
@@ -470,66 +506,85 @@ inline void reassemble(const T* const* rows, int64_t at, int64_t row_stride, con
 
 template <class T>
 struct Forward {
-  Ring<T> ring;
+  const int64_t band;
+  Window<T> window;
   Kernel<T> kernel;
   const int64_t stride, phase_stride;
-  T* y;        // [phase][channel][cell]
-  T* joined;   // [output column]
-  T* blended;  // [output column]
+  T* y;       // [phase][channel][cell]
+  T* joined;  // [output column]
+  T* en;      // [output row][channel][output column]
+  T* out;     // the same
 
   Forward(const Problem& p, int64_t columns, Scratch<T>& scratch)
-      : ring(p, columns, scratch), kernel(p, columns, 0, scratch),
-        stride(Cells<T>::stride_of(columns, 0)), phase_stride(kReassembled * stride),
+      : band(band_of<T>(p, columns)), window(p, columns, band, scratch),
+        kernel(p, columns, 0, band, scratch), stride(kernel.stride),
+        phase_stride(kReassembled * stride),
         y(scratch.take(Cells<T>::phases_of(p) * phase_stride)),
-        joined(scratch.take(Kernel<T>::row_size(p, columns, 0))),
-        blended(scratch.take(Kernel<T>::row_size(p, columns, 0))) {}
+        joined(scratch.take(kernel.width)),
+        en(scratch.take(Cells<T>::max_rows_of(p) * kChunk * kernel.width)),
+        out(scratch.take(Cells<T>::max_rows_of(p) * kChunk * kernel.width)) {}
 
   void run(const Problem& p, const Tile& tile) const {
     const Cells<T> cells(p, tile.left, tile.right, 0);
-    const T** around = static_cast<const T**>(__builtin_alloca(p.kernel_size * sizeof(T*)));
-    for (int64_t u = 0; u < p.kernel_size - 1; ++u)
-      ring.fill(p, tile, tile.top - cells.radius + u);
-    for (int64_t low = tile.top; low < tile.bottom; ++low) {
-      ring.fill(p, tile, low + cells.radius);
-      kernel.fill(p, cells, tile.item, low);
-      for (int64_t u = 0; u < p.kernel_size; ++u) around[u] = ring.row(low - cells.radius + u);
-      const Rows rows(p, low);
-      for (int64_t channel = 0; channel < p.channels; channel += kReassembled) {
-        const int64_t end = min(channel + kReassembled, p.channels);
-        for (int64_t c = channel; c < end; ++c)
-          for (int64_t i = rows.begin; i < rows.end; ++i) {
-            prefetch_row(p.en, tile.item, c, i, cells.column, cells.columns());
-            prefetch_row(p.out, tile.item, c, i, cells.column, cells.columns());
-          }
-        cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
-          for (int64_t k = cell; k < stride; k += kLanes<T>)
-            in_blocks<kMaxPhases>(phase, phase + phases, [&](int64_t i, auto block) {
-              reassemble<T, kReassembled, block.value>(
-                  around, channel * ring.stride + k, ring.stride,
-                  kernel.kernels + i * cells.taps * stride + k, cells.kernel_size, stride,
-                  y + i * phase_stride + k, stride, phase_stride);
-            });
-        });
-        for (int64_t c = channel; c < end; ++c)
-          for (int64_t i = 0; i < rows.count(); ++i)
-            finish(p, cells, tile.item, c, rows.begin + i, y + (c - channel) * stride, i);
+    for (int64_t top = tile.top; top < tile.bottom; top += band) {
+      const int64_t bottom = min(top + band, tile.bottom);
+      for (int64_t low = top; low < bottom; ++low)
+        kernel.fill(p, cells, tile.item, low, low - top);
+      for (int64_t channel = 0; channel < p.channels; channel += kChunk) {
+        const int64_t channels = min(kChunk, p.channels - channel);
+        window.fill(p, tile, channel, channels, top, bottom);
+        for (int64_t low = top; low < bottom; ++low) {
+          const bool last = low + 1 == bottom;
+          add_row(p, tile.item, cells, low, low - top, channel, channels,
+                  last ? top : low + 1, last ? channel + kChunk : channel);
+        }
       }
     }
   }
 
-  // Blend the encoder feature in, and write a row of the output.
-  void finish(const Problem& p, const Cells<T>& cells, int64_t item, int64_t channel, int64_t at,
-              const T* phases, int64_t i) const {
+  // A chunk of the output rows around a row of cells; `next` is what comes after it.
+  void add_row(const Problem& p, int64_t item, const Cells<T>& cells, int64_t low, int64_t r,
+               int64_t channel, int64_t channels, int64_t next_low, int64_t next_channel) const {
+    const Rows rows(p, low), next(p, next_low);
     const int64_t count = cells.columns();
-    T* place = row_in_place<T>(p.out, item, channel, at, cells.column);
-    T* row = place && !p.gate.data ? place : joined;
-    cells.join(phases, phase_stride, i, row);
-    if (p.gate.data) {
-      const T* en = view_row(p.en, item, channel, at, cells.column, count, kernel.spare);
-      blend(joined, en, kernel.gate_row, count, place ? place : blended);
-      row = blended;
+    if (p.gate.data)
+      for (int64_t i = 0; i < rows.count(); ++i)
+        view_rows(p.en, item, channel, channels, rows.begin + i, cells.column, count, spare(en, i));
+    for (int64_t c = 0; c < channels; c += kReassembled) {
+      const int64_t end = min(c + kReassembled, channels);
+      for (int64_t a = next_channel + c; a < min(next_channel + end, p.channels); ++a)
+        for (int64_t i = next.begin; i < next.end; ++i) {
+          prefetch_row(p.en, item, a, i, cells.column, count);
+          prefetch_row(p.out, item, a, i, cells.column, count);
+        }
+      cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
+        for (int64_t k = cell; k < stride; k += kLanes<T>)
+          in_blocks<kMaxPhases>(phase, phase + phases, [&](int64_t i, auto block) {
+            reassemble<T, kReassembled, block.value>(
+                window.row(r) + c * window.stride + k, window.row_stride, window.stride,
+                kernel.of(r) + i * cells.taps * stride + k, cells.kernel_size, stride,
+                y + i * phase_stride + k, stride, phase_stride);
+          });
+      });
+      for (int64_t i = 0; i < rows.count(); ++i) {
+        const int64_t at = rows.begin + i;
+        const auto to = rows_in_place(p.out, item, channel, at, cells.column, spare(out, i));
+        const auto from = rows_in_place(p.en, item, channel, at, cells.column, spare(en, i));
+        for (int64_t a = c; a < end; ++a) {
+          T* row = p.gate.data ? joined : to[a];
+          cells.join(y + (a - c) * stride, phase_stride, i, row);
+          if (p.gate.data) blend(joined, from[a], kernel.gate_row(r), count, to[a]);
+        }
+      }
     }
-    if (!place) store_row(row, p.out, item, channel, at, cells.column, count);
+    for (int64_t i = 0; i < rows.count(); ++i)
+      store_spare(spare(out, i), p.out, item, channel, channels, rows.begin + i, cells.column,
+                  count);
+  }
+
+  // The rows of a chunk, of output row `i`.
+  RowsOf<T> spare(T* memory, int64_t i) const {
+    return {memory + i * kChunk * kernel.width, kernel.width};
   }
 
   static void blend(const T* __restrict y, const T* __restrict en, const T* __restrict gate,
@@ -583,120 +638,121 @@ inline void gather(const T* kernels, int64_t kernel_size, int64_t tap_stride, co
 
 template <class T>
 struct Backward {
-  static constexpr int kMaxTaps = 5;    // taps or rows that share a load
-  static constexpr int64_t kAhead = 2;  // channels that prefetching runs ahead
+  static constexpr int kMaxTaps = 5;  // taps or rows that share a load
 
-  const int64_t halo;
-  Ring<T> ring;
-  Kernel<T> kernel;                // of the cells around the tile too
+  const int64_t halo, band;
+  Window<T> window;
+  Kernel<T> kernel;                  // of the cells around the tile too
   const int64_t stride, own_stride;  // of rows of cells with those around, and without
-  const int64_t phases, phase_stride;
+  const int64_t phases, phase_stride, kernels_size, products_size, de_stride;
   T* grad;          // [phase][channel][cell around too], times (1 - gate)
-  T* grad_kernels;  // [phase][tap][cell]
+  T* grad_kernels;  // [row][phase][tap][cell]
   T* grad_low;      // [tap][cell]: grad_kernels' sum over the phases
   T* grad_gate;     // [cell]
-  T* products;      // [output row][output column]: grad times en, summed over the channels
+  T* products;      // [row][output row][output column]: grad times en, summed over the channels
   T* en_products;   // [phase][cell]: the same
-  T* grad_de;       // [low row % K][channel][cell]
-  T* row;           // [output column]
-  T* row_en;        // [output column]
-  T* row_grad_en;   // [output column]
+  T* grad_de;       // [row around too][channel][cell]
+  T* carried;       // [chunk][row][channel][cell]: those rows that the next band adds to
+  T* kept;          // [output column]
+  RowsOf<T> grad_rows, en_rows, grad_en_rows;  // [channel][output column]
 
   Backward(const Problem& p, int64_t columns, Scratch<T>& scratch)
-      : halo(p.kernel_size / 2), ring(p, columns, scratch), kernel(p, columns, halo, scratch),
-        stride(Cells<T>::stride_of(columns, halo)),
+      : halo(p.kernel_size / 2), band(band_of<T>(p, columns)), window(p, columns, band, scratch),
+        kernel(p, columns, halo, band, scratch), stride(kernel.stride),
         own_stride(Cells<T>::stride_of(columns, 0)), phases(Cells<T>::phases_of(p)),
-        phase_stride(kGradChannels * stride) {
-    const int64_t taps = p.kernel_size * p.kernel_size;
-    const int64_t width = Kernel<T>::row_size(p, columns, halo);
-    grad = scratch.take(phases * phase_stride);
-    grad_kernels = scratch.take(phases * taps * own_stride);
-    grad_low = scratch.take(taps * own_stride);
-    grad_gate = scratch.take(own_stride);
-    products = scratch.take(Cells<T>::max_rows_of(p) * width);
-    en_products = scratch.take(phases * own_stride);
-    grad_de = scratch.take(p.kernel_size * ring.channels * own_stride);
-    row = scratch.take(width);
-    row_en = scratch.take(width);
-    row_grad_en = scratch.take(width);
-  }
-
-  T* grad_de_row(int64_t low) const {
-    return grad_de + low % ring.slots * ring.channels * own_stride;
-  }
+        phase_stride(kChunk * stride), kernels_size(phases * kernel.taps * own_stride),
+        products_size(Cells<T>::max_rows_of(p) * kernel.width), de_stride(kChunk * own_stride),
+        grad(scratch.take(phases * phase_stride)),
+        grad_kernels(scratch.take(band * kernels_size)),
+        grad_low(scratch.take(kernel.taps * own_stride)), grad_gate(scratch.take(own_stride)),
+        products(scratch.take(band * products_size)),
+        en_products(scratch.take(phases * own_stride)),
+        grad_de(scratch.take((band + 2 * halo) * de_stride)),
+        carried(scratch.take((p.channels + kChunk - 1) / kChunk * 2 * halo * de_stride)),
+        kept(scratch.take(kernel.width)),
+        grad_rows{scratch.take(kChunk * kernel.width), kernel.width},
+        en_rows{scratch.take(kChunk * kernel.width), kernel.width},
+        grad_en_rows{scratch.take(kChunk * kernel.width), kernel.width} {}
 
   void run(const Problem& p, const Tile& tile) const {
     const Cells<T> around(p, tile.left, tile.right, halo), own(p, tile.left, tile.right, 0);
-    for (int64_t u = 0; u < p.kernel_size - 1; ++u) ring.fill(p, tile, tile.top - halo + u);
-    for (int64_t low = tile.top - halo; low < tile.bottom + halo; ++low) {
-      if (low >= 0 && low < p.low_height) {
-        const bool owned = low >= tile.top && low < tile.bottom;
-        if (owned) ring.fill(p, tile, low + halo);
-        kernel.fill(p, around, tile.item, low);
-        add_row(p, tile, around, own, low, owned);
-        if (owned) finish_kernels(p, tile, own, low);
-      }
-      if (low - halo >= tile.top) finish_de(p, tile, low - halo);
-    }
-  }
-
-  // Everything that a row of cells contributes, channels by channels.
-  void add_row(const Problem& p, const Tile& tile, const Cells<T>& around, const Cells<T>& own,
-               int64_t low, bool owned) const {
-    const Rows rows(p, low);
-    const int64_t width = Kernel<T>::row_size(p, tile.right - tile.left, halo);
-    if (owned) {
-      clear(grad_kernels, phases * around.taps * own_stride);
-      clear(products, rows.count() * width);
-    }
-    for (int64_t channel = 0; channel < p.channels; channel += kGradChannels) {
-      const int64_t channels = min(kGradChannels, p.channels - channel);
-      for (int64_t c = 0; c < channels; ++c)
-        for (int64_t i = 0; i < rows.count(); ++i) {
-          if (channel + c + kAhead < p.channels)
-            prefetch(p, tile.item, around, own, channel + c + kAhead, rows.begin + i, owned);
-          load_grad(p, tile.item, around, own, channel + c, rows.begin + i, i, grad + c * stride,
-                    owned ? products + i * width : nullptr);
+    const int64_t begin = max(tile.top - halo, 0), end = min(tile.bottom + halo, p.low_height);
+    for (int64_t top = begin; top < end; top += band) {
+      const int64_t bottom = min(top + band, end);
+      for (int64_t low = top; low < bottom; ++low)
+        kernel.fill(p, around, tile.item, low, low - top);
+      clear(grad_kernels, (bottom - top) * kernels_size);
+      clear(products, (bottom - top) * products_size);
+      for (int64_t channel = 0; channel < p.channels; channel += kChunk) {
+        const int64_t channels = min(kChunk, p.channels - channel);
+        T* carry = carried + channel / kChunk * 2 * halo * de_stride;
+        window.fill(p, tile, channel, channels, top, bottom);
+        copy(carry, 2 * halo * de_stride, grad_de);
+        clear(grad_de + 2 * halo * de_stride, (bottom - top) * de_stride);
+        for (int64_t low = top; low < bottom; ++low) {
+          const bool last = low + 1 == bottom;
+          add_row(p, tile, around, own, low, low - top, channel, channels,
+                  last ? top : low + 1, last ? channel + kChunk : channel);
         }
-      if (owned) add_grad_kernels(own, rows.count(), low, channel, channels);
-      add_grad_de(tile, around, rows.count(), low, channel, channels);
+        copy(grad_de + (bottom - top) * de_stride, 2 * halo * de_stride, carry);
+        const int64_t complete = bottom == end ? tile.bottom : bottom - halo;
+        for (int64_t low = max(top - halo, tile.top); low < min(complete, tile.bottom); ++low)
+          store_rows<T>({grad_de + (low - top + halo) * de_stride, own_stride}, p.grad_de,
+                        tile.item, channel, channels, low, tile.left, tile.right - tile.left);
+      }
+      for (int64_t low = max(top, tile.top); low < min(bottom, tile.bottom); ++low)
+        finish_kernels(p, tile, own, low, low - top);
     }
-    if (owned && p.gate.data)
-      for (int64_t i = 0; i < rows.count(); ++i)
-        own.split(products + i * width, i, en_products, own_stride);
   }
 
-  static void prefetch(const Problem& p, int64_t item, const Cells<T>& around, const Cells<T>& own,
-                       int64_t channel, int64_t at, bool owned) {
-    prefetch_row(p.grad, item, channel, at, around.column, around.columns());
-    if (!owned) return;
-    prefetch_row(p.en, item, channel, at, own.column, own.columns());
-    prefetch_row(p.grad_en, item, channel, at, own.column, own.columns());
+  // Everything that a row of cells contributes to a chunk; `next` is what comes after it.
+  void add_row(const Problem& p, const Tile& tile, const Cells<T>& around, const Cells<T>& own,
+               int64_t low, int64_t r, int64_t channel, int64_t channels, int64_t next_low,
+               int64_t next_channel) const {
+    const Rows rows(p, low), next(p, next_low);
+    const bool owned = low >= tile.top && low < tile.bottom;
+    for (int64_t i = 0; i < rows.count(); ++i)
+      load_grad(p, tile.item, around, own, channel, channels, rows.begin + i, i, r, owned);
+    for (int64_t a = next_channel; a < min(next_channel + kChunk, p.channels); ++a)
+      for (int64_t i = next.begin; i < next.end; ++i) {
+        prefetch_row(p.grad, tile.item, a, i, around.column, around.columns());
+        prefetch_row(p.en, tile.item, a, i, own.column, own.columns());
+        prefetch_row(p.grad_en, tile.item, a, i, own.column, own.columns());
+      }
+    if (owned) add_grad_kernels(own, rows.count(), r, channels);
+    add_grad_de(tile, around, rows.count(), low, r, channels);
   }
 
-  // Read a row of the output's gradient; what the gate lets through is the gradient of `en`, the
+  // Read rows of the output's gradient; what the gate lets through is the gradient of `en`, the
   // rest goes on to the phases.
   void load_grad(const Problem& p, int64_t item, const Cells<T>& around, const Cells<T>& own,
-                 int64_t channel, int64_t at, int64_t i, T* to, T* product) const {
-    const T* from =
-        view_row(p.grad, item, channel, at, around.column, around.columns(), kernel.spare);
-    if (p.gate.data) {
-      const T* gate = kernel.gate_row;
-      const int64_t shift = own.column - around.column;
-      const int64_t begin = product ? shift : 0, end = product ? shift + own.columns() : 0;
-      keep(from, gate, 0, begin, row);
-      if (product) {
-        const T* en = view_row(p.en, item, channel, at, own.column, own.columns(), row_en);
-        T* place = row_in_place<T>(p.grad_en, item, channel, at, own.column);
-        blend(from + begin, gate + begin, en, own.columns(), row + begin,
-              place ? place : row_grad_en, product);
-        if (!place)
-          store_row(row_grad_en, p.grad_en, item, channel, at, own.column, own.columns());
-      }
-      keep(from, gate, end, around.columns(), row);
-      from = row;
+                 int64_t channel, int64_t channels, int64_t at, int64_t i, int64_t r,
+                 bool owned) const {
+    const auto from = view_rows(p.grad, item, channel, channels, at, around.column,
+                                around.columns(), grad_rows);
+    if (!p.gate.data) {
+      for (int64_t c = 0; c < channels; ++c)
+        around.split(from[c], i, grad + c * stride, phase_stride);
+      return;
     }
-    around.split(from, i, to, phase_stride);
+    const T* gate = kernel.gate_row(r);
+    const int64_t shift = own.column - around.column;
+    const int64_t begin = owned ? shift : 0, end = owned ? shift + own.columns() : 0;
+    RowsOf<T> en = en_rows, passed = grad_en_rows;
+    if (owned) {
+      en = view_rows(p.en, item, channel, channels, at, own.column, own.columns(), en_rows);
+      passed = rows_in_place(p.grad_en, item, channel, at, own.column, grad_en_rows);
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      keep(from[c], gate, 0, begin, kept);
+      if (owned)
+        blend(from[c] + begin, gate + begin, en[c], own.columns(), kept + begin, passed[c],
+              products + r * products_size + i * kernel.width);
+      keep(from[c], gate, end, around.columns(), kept);
+      around.split(kept, i, grad + c * stride, phase_stride);
+    }
+    if (owned)
+      store_spare(grad_en_rows, p.grad_en, item, channel, channels, at, own.column, own.columns());
   }
 
   static void keep(const T* __restrict from, const T* __restrict gate, int64_t begin, int64_t end,
@@ -714,27 +770,26 @@ struct Backward {
     }
   }
 
-  void add_grad_kernels(const Cells<T>& own, int64_t rows, int64_t low,
-                        int64_t channel, int64_t channels) const {
+  void add_grad_kernels(const Cells<T>& own, int64_t rows, int64_t r, int64_t channels) const {
     const int64_t taps = own.taps;
     own.for_runs(rows, 0, [&](int64_t phase, int64_t count, int64_t cell) {
       for (int64_t k = cell; k < own_stride; k += kLanes<T>)
         in_blocks<kMaxPhases>(phase, phase + count, [&](int64_t i, auto p_block) {
-          for (int64_t u = 0; u < own.kernel_size; ++u) {
-            const T* from = ring.row(low - halo + u) + channel * ring.stride + k;
+          for (int64_t u = 0; u < own.kernel_size; ++u)
             in_blocks<kMaxTaps>(0, own.kernel_size, [&](int64_t v, auto v_block) {
               correlate<T, v_block.value, p_block.value>(
-                  grad + i * phase_stride + k + halo, phase_stride, stride, from + v, ring.stride,
-                  channels, grad_kernels + (i * taps + u * own.kernel_size + v) * own_stride + k,
+                  grad + i * phase_stride + k + halo, phase_stride, stride,
+                  window.row(r + u) + k + v, window.stride, channels,
+                  grad_kernels + r * kernels_size +
+                      (i * taps + u * own.kernel_size + v) * own_stride + k,
                   taps * own_stride, own_stride);
             });
-          }
         });
     });
   }
 
-  void add_grad_de(const Tile& tile, const Cells<T>& around, int64_t rows, int64_t low,
-                   int64_t channel, int64_t channels) const {
+  void add_grad_de(const Tile& tile, const Cells<T>& around, int64_t rows, int64_t low, int64_t r,
+                   int64_t channels) const {
     const int64_t begin = max(0, tile.top - low + halo);
     const int64_t end = min(around.kernel_size, tile.bottom - low + halo);
     const int64_t over_cell = around.last - 1;
@@ -743,14 +798,13 @@ struct Backward {
         in_blocks<kMaxTaps>(begin, end, [&](int64_t u, auto block) {
           constexpr int U = block.value;
           V<T> sum[U][kGatherChannels];
-          T* to[U];
-          for (int j = 0; j < U; ++j) {
-            to[j] = grad_de_row(low - halo + u + j) + (channel + c) * own_stride + k;
-            for (int i = 0; i < kGatherChannels; ++i) sum[j][i] = load(to[j] + i * own_stride);
-          }
+          T* to = grad_de + (r + u) * de_stride + c * own_stride + k;
+          for (int j = 0; j < U; ++j)
+            for (int i = 0; i < kGatherChannels; ++i)
+              sum[j][i] = load(to + j * de_stride + i * own_stride);
           const auto gather_from = [&](int64_t phase, int64_t count) {
             gather<T, kGatherChannels, U>(
-                kernel.kernels + (phase * around.taps + u * around.kernel_size) * stride + k,
+                kernel.of(r) + (phase * around.taps + u * around.kernel_size) * stride + k,
                 around.kernel_size, stride, grad + phase * phase_stride + c * stride + k,
                 phase_stride, stride, count, sum);
           };
@@ -758,60 +812,61 @@ struct Backward {
           if (around.over && k <= over_cell && k + kLanes<T> > over_cell - 2 * halo)
             gather_from(around.over_phase(0, 0), rows * around.over);
           for (int j = 0; j < U; ++j)
-            for (int i = 0; i < kGatherChannels; ++i) store(to[j] + i * own_stride, sum[j][i]);
+            for (int i = 0; i < kGatherChannels; ++i)
+              store(to + j * de_stride + i * own_stride, sum[j][i]);
         });
   }
 
   // From the gradient of the kernels to that of the logits and of the gate.
-  void finish_kernels(const Problem& p, const Tile& tile, const Cells<T>& own, int64_t low) const {
+  void finish_kernels(const Problem& p, const Tile& tile, const Cells<T>& own, int64_t low,
+                      int64_t r) const {
     const Rows rows(p, low);
-    const int64_t taps = own.taps;
+    const int64_t taps = own.taps, count = tile.right - tile.left;
+    T* grads = grad_kernels + r * kernels_size;
+    if (p.gate.data)
+      for (int64_t i = 0; i < rows.count(); ++i)
+        own.split(products + r * products_size + i * kernel.width, i, en_products, own_stride);
     clear(grad_low, taps * own_stride);
     clear(grad_gate, own_stride);
-    own.for_runs(rows.count(), 0, [&](int64_t phase, int64_t count, int64_t cell) {
-      for (int64_t i = phase; i < phase + count; ++i)
+    own.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
+      for (int64_t i = phase; i < phase + phases; ++i)
         for (int64_t k = cell; k < own_stride; k += kLanes<T>)
-          finish_vector(p, kernel.kernels + i * taps * stride + k + halo,
-                        grad_kernels + i * taps * own_stride + k, taps, k,
+          finish_vector(p, kernel.of(r) + i * taps * stride + k + halo,
+                        grads + i * taps * own_stride + k, k, kernel.gate(r) + k + halo,
                         en_products + i * own_stride + k);
     });
-    for (int64_t i = 0; i < rows.count(); ++i)
-      for (int64_t t = 0; t < taps; ++t) {
-        T* place = row_in_place<T>(p.grad_logits, tile.item, t, rows.begin + i, own.column);
-        own.join(grad_kernels + t * own_stride, taps * own_stride, i, place ? place : row);
-        if (!place)
-          store_row(row, p.grad_logits, tile.item, t, rows.begin + i, own.column, own.columns());
-      }
-    const int64_t count = tile.right - tile.left;
-    if (p.logits_de.data)
+    for (int64_t i = 0; i < rows.count(); ++i) {
+      const auto to = rows_in_place(p.grad_logits, tile.item, 0, rows.begin + i, own.column,
+                                    kernel.spare);
       for (int64_t t = 0; t < taps; ++t)
-        store_row(grad_low + t * own_stride, p.grad_logits_de, tile.item, t, low, tile.left, count);
-    if (p.gate.data) store_row(grad_gate, p.grad_gate, tile.item, 0, low, tile.left, count);
+        own.join(grads + t * own_stride, taps * own_stride, i, to[t]);
+      store_spare(kernel.spare, p.grad_logits, tile.item, 0, taps, rows.begin + i, own.column,
+                  own.columns());
+    }
+    if (p.logits_de.data)
+      store_rows<T>({grad_low, own_stride}, p.grad_logits_de, tile.item, 0, taps, low, tile.left,
+                    count);
+    if (p.gate.data)
+      store_rows<T>({grad_gate, own_stride}, p.grad_gate, tile.item, 0, 1, low, tile.left, count);
   }
 
-  void finish_vector(const Problem& p, const T* kernels, T* grads, int64_t taps, int64_t k,
+  void finish_vector(const Problem& p, const T* kernels, T* grads, int64_t k, const T* gate,
                      const T* en_product) const {
     V<T> sum = {};
-    for (int64_t t = 0; t < taps; ++t)
+    for (int64_t t = 0; t < kernel.taps; ++t)
       sum += load(kernels + t * stride) * load(grads + t * own_stride);
     if (p.gate.data)
-      store(grad_gate + k,
-            load(grad_gate + k) + load(kernel.gate + k + halo) * (load(en_product) - sum));
+      store(grad_gate + k, load(grad_gate + k) + load(gate) * (load(en_product) - sum));
     if (!p.softmax) return;
-    for (int64_t t = 0; t < taps; ++t) {
+    for (int64_t t = 0; t < kernel.taps; ++t) {
       const V<T> g = load(kernels + t * stride) * (load(grads + t * own_stride) - sum);
       store(grads + t * own_stride, g);
       store(grad_low + t * own_stride + k, load(grad_low + t * own_stride + k) + g);
     }
   }
 
-  // Write a row of the gradient of `de`, and make its place ready for another.
-  void finish_de(const Problem& p, const Tile& tile, int64_t low) const {
-    T* from = grad_de_row(low);
-    for (int64_t c = 0; c < p.channels; ++c)
-      store_row(from + c * own_stride, p.grad_de, tile.item, c, low, tile.left,
-                tile.right - tile.left);
-    clear(from, ring.channels * own_stride);
+  static void copy(const T* from, int64_t count, T* to) {
+    __builtin_memcpy(to, from, count * sizeof(T));
   }
 
   static void clear(T* memory, int64_t count) { __builtin_memset(memory, 0, count * sizeof(T)); }
