@@ -124,8 +124,12 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
     )
 
     def convolutions(layer: nn.Module) -> tuple[Tensor, ...]:
-        gate = layer.gate_generator(de)
-        return *layer.ker_generator(en, de), gate
+        generator = layer.ker_generator
+        return (
+            generator.content_encoder(generator.compressor_en(en)),
+            generator.content_encoder(generator.compressor_de(de)),
+            layer.gate_generator.conv(de),
+        )
 
     def fade_unfolded() -> Tensor:
         logits, logits_de, gate = convolutions(fade)
@@ -144,7 +148,7 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
         ('  content encoder, en', ''): lambda: generator.content_encoder(embedded),
         ('  compressor, de', ''): lambda: generator.compressor_de(de),
         ('  content encoder, de', ''): lambda: generator.content_encoder(embedded_de),
-        ('  gate, de', ''): lambda: fade.gate_generator(de),
+        ('  gate, de', ''): lambda: fade.gate_generator.conv(de),
     }
     for name in available:
         found[OPERATOR, name] = on_backend(name, lambda: gated_reassemble(**operands))

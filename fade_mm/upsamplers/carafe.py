@@ -11,6 +11,8 @@ from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_positive
 from fade_mm.registry import MODELS
 
+from .pointwise import pointwise
+
 
 @MODELS.register_module('carafe')
 class CARAFE(nn.Module):
@@ -75,7 +77,8 @@ class CARAFE(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Kernel logits ``(N, up_group * K*K, scale_factor * H, scale_factor * W)``."""
-        return F.pixel_shuffle(self.content_encoder(self.channel_compressor(x)), self.scale_factor)
+        embedded = pointwise(self.channel_compressor, x)
+        return F.pixel_shuffle(self.content_encoder(embedded), self.scale_factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` ``(N, C, H, W)`` to ``(N, C, scale_factor * H, scale_factor * W)``.

@@ -13,6 +13,7 @@ from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pai
 from fade_mm.registry import MODELS
 
 from .kernel_generators import KERNEL_GENERATORS
+from .pointwise import pointwise
 
 _H2L_NAMES = {
     'kernel_generator.conv1_en.weight': 'ker_generator.compressor_en.weight',
@@ -41,7 +42,7 @@ class GateGenerator(nn.Module):
 
     def forward(self, de: Tensor) -> Tensor:
         """The gate ``(N, 1, H, W)``, before nearest-neighbour upsampling and sigmoid."""
-        return self.conv(de)
+        return pointwise(self.conv, de)
 
 
 @MMENGINE_MODELS.register_module('fade')

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fade_mm.ops.sampling import fit_size, nearest_up, step_of
 
 from .carafe import CARAFE
+from .pointwise import pointwise
 
 Logits = tuple[Tensor, Tensor | None]
 
@@ -61,8 +62,8 @@ class SemiShiftKernelGenerator(nn.Module):
     def forward(self, en: Tensor, de: Tensor) -> Logits:
         """Low to high: convolve each feature at its own resolution."""
         return (
-            self.content_encoder(self.compressor_en(en)),
-            self.content_encoder(self.compressor_de(de)),
+            self.content_encoder(pointwise(self.compressor_en, en)),
+            self.content_encoder(pointwise(self.compressor_de, de)),
         )
 
 
@@ -77,8 +78,8 @@ class HighToLowKernelGenerator(SemiShiftKernelGenerator):
         size, low = en.shape[2:], de.shape[2:]
         step = step_of(size, low, self.scale_factor)
         grid = [-(-a // step) for a in size]
-        embedded = self.compressor_en(en)
-        logits_de = fit_size(self.content_encoder(self.compressor_de(de)), grid)
+        embedded = pointwise(self.compressor_en, en)
+        logits_de = fit_size(self.content_encoder(pointwise(self.compressor_de, de)), grid)
         conv = self.content_encoder
         phases = []
         for top in range(step):
@@ -106,8 +107,9 @@ class NaiveKernelGenerator(SemiShiftKernelGenerator):
     """
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
-        embedded_de = nearest_up(self.compressor_de(de), en.shape[2:], self.scale_factor)
-        return self.content_encoder(self.compressor_en(en) + embedded_de), None
+        embedded_de = pointwise(self.compressor_de, de)
+        embedded_de = nearest_up(embedded_de, en.shape[2:], self.scale_factor)
+        return self.content_encoder(pointwise(self.compressor_en, en) + embedded_de), None
 
 
 class EncoderKernelGenerator(SemiShiftKernelGenerator):
@@ -116,7 +118,7 @@ class EncoderKernelGenerator(SemiShiftKernelGenerator):
     uses_de = False
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
-        return self.content_encoder(self.compressor_en(en)), None
+        return self.content_encoder(pointwise(self.compressor_en, en)), None
 
 
 class DecoderKernelGenerator(CARAFE):

@@ -1,0 +1,27 @@
+"""1x1 convolutions, the larger part of an upsampler's time on a CPU, as matrix products."""
+
+import torch
+from torch import Tensor, nn
+
+from fade_mm.ops.checks import is_tracing
+
+
+def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """``conv(x)`` of a 1x1 convolution, on a CPU as a matrix product where it can be.
+
+    There, PyTorch's convolution reorders the whole feature before and after; a product reads it as
+    it lies (``tools/benchmark_ops.py`` measures both). Hooks see the convolution that they expect.
+
+    Args:
+        conv: A 1x1 convolution with stride 1, no padding and one group.
+        x: The feature ``(N, C, H, W)``.
+    """
+    hooked = conv._forward_hooks or conv._forward_pre_hooks
+    if x.device.type != 'cpu' or is_tracing() or hooked or not x.is_contiguous():
+        return conv(x)
+    weight = conv.weight.flatten(1).expand(len(x), -1, -1)
+    if conv.bias is None:
+        y = torch.bmm(weight, x.flatten(2))
+    else:
+        y = torch.baddbmm(conv.bias[:, None], weight, x.flatten(2))
+    return y.unflatten(2, x.shape[2:])

@@ -1,0 +1,38 @@
+"""`pointwise` against the convolution that it stands for."""
+
+import pytest
+import torch
+from torch import nn
+
+from fade_mm.upsamplers.pointwise import pointwise
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('bias', [True, False])
+def test_values_and_gradients_are_the_convolutions(bias, memory_format):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 4, 1, bias=bias).double()
+    x = torch.randn(2, 6, 5, 3).double().to(memory_format=memory_format).requires_grad_()
+    ours, theirs = pointwise(conv, x), conv(x)
+    torch.testing.assert_close(ours, theirs)
+    grad = torch.randn_like(ours)
+    inputs = [x, *conv.parameters()]
+    for a, b in zip(
+        torch.autograd.grad(ours, inputs, grad),
+        torch.autograd.grad(theirs, inputs, grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_autocast_gives_the_convolutions_dtype():
+    conv, x = nn.Conv2d(6, 4, 1), torch.randn(1, 6, 5, 3)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert pointwise(conv, x).dtype == conv(x).dtype == torch.bfloat16
+
+
+def test_hooks_see_the_convolution():
+    conv, seen = nn.Conv2d(6, 4, 1), []
+    conv.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    pointwise(conv, torch.randn(1, 6, 5, 3))
+    assert seen == [(1, 4, 5, 3)]
