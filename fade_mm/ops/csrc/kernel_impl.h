@@ -490,7 +490,9 @@ inline void reassemble(const T* window, int64_t row_stride, int64_t window_strid
                        int64_t kernel_size, int64_t tap_stride, T* y, int64_t channel_stride,
                        int64_t phase_stride) {
   const int64_t taps = kernel_size * kernel_size;
-  V<T> sum[P][C] = {};
+  V<T> sum[P][C];
+  for (int i = 0; i < P; ++i)
+    for (int c = 0; c < C; ++c) sum[i][c] = V<T>{};
   for (int64_t u = 0, tap = 0; u < kernel_size; ++u)
     for (int64_t v = 0; v < kernel_size; ++v, ++tap) {
       V<T> x[C];
