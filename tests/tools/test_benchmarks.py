@@ -34,14 +34,17 @@ def test_the_convolutions_are_those_of_the_layer():
         lambda module, *_: counted.append(module) if isinstance(module, torch.nn.Conv2d) else None
     )
     try:
-        functions = benchmark.subjects(args, (8, 6))
-        convolutions = functions[benchmark.CONVOLUTIONS, '']()
-        n = len(counted)
-        functions['FADE', 'cpu']()
+        convolutions = benchmark.subjects(args, (8, 6))[benchmark.CONVOLUTIONS, '']()
     finally:
         hook.remove()
     assert len(convolutions) == 3
-    assert 0 < n == len(counted) - n
+    assert [tuple(conv.weight.shape) for conv in counted] == [
+        (64, 8, 1, 1),  # compressor of en
+        (25, 64, 3, 3),
+        (64, 8, 1, 1),  # compressor of de
+        (25, 64, 3, 3),
+        (1, 8, 1, 1),  # gate
+    ]
 
 
 @pytest.mark.parametrize('backward', [[], ['--backward']], ids=['forward', 'backward'])
