@@ -157,21 +157,27 @@ def score(rows: Iterable[Row], folder: Path | None, report: Callable[[str], None
             them in ``work_dirs``; None: nowhere.
         report: Called with a line before each evaluation.
     """
-    for row in rows:
-        if not row.config:
-            row.remark = 'the host model is not here'
-        elif not row.metric_keys:
-            row.remark = 'no published metrics'
-        elif folder is None or not (folder / row.stem).is_dir():
-            row.remark = 'no checkpoint'
-        else:
-            try:
-                config, checkpoint = find_run(folder / row.stem)
-                report(f'evaluating {checkpoint}')
-                row.metrics = scores(row, config or row.config, checkpoint)
-            except (SetupError, OSError) as error:
-                report(str(error))
-                row.remark = str(error).splitlines()[0]
+    # One for all: mmengine's visualizer goes on writing where the first evaluation was.
+    with tempfile.TemporaryDirectory() as work_dir:
+        for row in rows:
+            _score(row, folder, report, work_dir)
+
+
+def _score(row: Row, folder: Path | None, report: Callable[[str], None], work_dir: str) -> None:
+    if not row.config:
+        row.remark = 'the host model is not here'
+    elif not row.metric_keys:
+        row.remark = 'no published metrics'
+    elif folder is None or not (folder / row.stem).is_dir():
+        row.remark = 'no checkpoint'
+    else:
+        try:
+            config, checkpoint = find_run(folder / row.stem)
+            report(f'evaluating {checkpoint}')
+            row.metrics = scores(row, config or row.config, checkpoint, work_dir)
+        except (SetupError, OSError) as error:
+            report(str(error))
+            row.remark = str(error).splitlines()[0]
 
 
 def find_run(folder: Path) -> tuple[str | None, str]:
@@ -195,10 +201,12 @@ def find_run(folder: Path) -> tuple[str | None, str]:
     return str(config) if config.is_file() else None, str(found[-1])
 
 
-def scores(row: Row, config: str, checkpoint: str) -> dict[str, float]:
-    """The metrics of a checkpoint under their published names, in percent."""
-    with tempfile.TemporaryDirectory() as work_dir:  # mmengine would overwrite the run's config
-        reported = evaluate(load_config(config, work_dir=work_dir), checkpoint)
+def scores(row: Row, config: str, checkpoint: str, work_dir: str) -> dict[str, float]:
+    """The metrics of a checkpoint under their published names, in percent.
+
+    ``work_dir`` is another than the run's, where mmengine would overwrite the config.
+    """
+    reported = evaluate(load_config(config, work_dir=work_dir), checkpoint)
     return {
         name: float(reported[key]) * (100 if key.startswith('coco/') else 1)
         for name, key in row.metric_keys.items()
