@@ -46,7 +46,7 @@ def _guarded(load: Callable) -> Callable:
             raise unavailable(filename, f'{error.name} is not installed') from error
         except OSError as error:
             raise unavailable(filename, str(error)) from error
-        except (EOFError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (EOFError, LookupError, RuntimeError, ValueError, TypeError) as error:
             reason = f'it is no checkpoint that torch can read ({type(error).__name__}: {error})'
             raise unavailable(filename, reason) from error
 

@@ -259,3 +259,10 @@ def test_a_checkpoint_that_is_a_list_is_refused(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / 'bad.pth')
     with pytest.raises(SetupError, match='must be a dict, got list'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'), 'cpu')
+
+
+def test_a_text_file_is_named_as_no_checkpoint(tmp_path):
+    file = tmp_path / 'text.pth'
+    file.write_text('rubbish\n')
+    with pytest.raises(SetupError, match=r'text\.pth cannot be loaded: it is no checkpoint'):
+        load_checkpoint(nn.Linear(2, 2), str(file))
