@@ -175,9 +175,11 @@ def _score(row: Row, folder: Path | None, report: Callable[[str], None], work_di
             config, checkpoint = find_run(folder / row.stem)
             report(f'evaluating {checkpoint}')
             row.metrics = scores(row, config or row.config, checkpoint, work_dir)
-        except (SetupError, OSError) as error:
-            report(str(error))
-            row.remark = str(error).splitlines()[0]
+        except Exception as error:  # what the other rows took hours for must not be lost
+            known = isinstance(error, (SetupError, OSError))
+            reason = str(error) if known else f'{type(error).__name__}: {error}'
+            report(reason)
+            row.remark = reason.splitlines()[0]
 
 
 def find_run(folder: Path) -> tuple[str | None, str]:
