@@ -53,6 +53,11 @@ def use_instruction_set(name: str) -> Iterator[None]:
         _cpu.use_instruction_set(instruction_sets()[0])
 
 
+def is_intel() -> bool:
+    """Whether this machine's processor is known to be Intel's."""
+    return is_built() and _cpu.is_intel()
+
+
 def forward(
     de: Tensor,
     logits: Tensor,

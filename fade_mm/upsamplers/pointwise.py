@@ -3,21 +3,27 @@
 import torch
 from torch import Tensor, nn
 
+from fade_mm.ops import cpu_kernel
 from fade_mm.ops.checks import is_tracing
+
+_PRODUCTS_ARE_FAST = cpu_kernel.is_intel()
 
 
 def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)`` of a 1x1 convolution, on a CPU as a matrix product where it can be.
+    """``conv(x)`` of a 1x1 convolution, on a CPU as a matrix product where that is faster.
 
-    There, PyTorch's convolution reorders the whole feature before and after; a product reads it as
-    it lies (``tools/benchmark_ops.py`` measures both). Hooks see the convolution that they expect.
+    PyTorch's convolution reorders the whole feature before and after; a product reads it as it
+    lies. It is MKL's, though, which is faster than the convolution on Intel's processors alone,
+    except for a single output channel (docs/performance.md). Hooks see the convolution that they
+    expect.
 
     Args:
         conv: A 1x1 convolution with stride 1, no padding and one group.
         x: The feature ``(N, C, H, W)``.
     """
+    slow = conv.out_channels > 1 and not _PRODUCTS_ARE_FAST
     hooked = conv._forward_hooks or conv._forward_pre_hooks
-    if x.device.type != 'cpu' or is_tracing() or hooked or not x.is_contiguous():
+    if slow or hooked or x.device.type != 'cpu' or is_tracing() or not x.is_contiguous():
         return conv(x)
     weight = conv.weight.flatten(1).expand(len(x), -1, -1)
     if conv.bias is None:

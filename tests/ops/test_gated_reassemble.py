@@ -24,8 +24,9 @@ SIZES = [
     (11, 6, 2, 2, 4),
     (6, 5, 6, 5, 1),
 ]
-# More than one tile and vector, in each direction, and an odd rest
-LARGE = [(21, 601, 11, 300), (70, 79, 35, 40)]
+# More than one tile and vector, in each direction, and an odd rest; results of more than 4 MiB, which
+# are written past the cache, in rows that are aligned and that are not
+LARGE = [(21, 601, 11, 300), (70, 79, 35, 40), (208, 144, 104, 72), (175, 163, 88, 82)]
 
 
 @pytest.fixture(
@@ -100,8 +101,9 @@ def test_any_shape_matches_definition(size, n, c, k, parts):
 
 
 @pytest.mark.parametrize('size', LARGE, ids=str)
-def test_many_channels_and_points_match_definition(size):
-    arguments = make(*size, n=1, c=37, dtype=torch.float32)
+@pytest.mark.parametrize('parts', [NAMES, NAMES[:3]], ids=['gated', 'ungated'])
+def test_many_channels_and_points_match_definition(size, parts):
+    arguments = make(*size, n=1, c=37, dtype=torch.float32, parts=parts)
     exact = {name: x.detach().double().requires_grad_() for name, x in arguments.items()}
     ours, theirs = gated_reassemble(**arguments), definition.gated_reassemble(**exact)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)

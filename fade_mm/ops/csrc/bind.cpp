@@ -160,6 +160,14 @@ void use_instruction_set(const std::string& name) {
   TORCH_CHECK_VALUE(false, "this machine or binary has no instruction set '", name, "'");
 }
 
+bool is_intel() {
+#ifdef __x86_64__
+  return __builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 }  // namespace fade_mm
 
@@ -168,4 +176,5 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("backward", &fade_mm::backward);
   m.def("instruction_sets", &fade_mm::instruction_sets);
   m.def("use_instruction_set", &fade_mm::use_instruction_set);
+  m.def("is_intel", &fade_mm::is_intel);
 }

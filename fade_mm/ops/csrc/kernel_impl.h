@@ -14,6 +14,12 @@
 // Where `width` exceeds low_width * step, the columns left over are phases of the last cell alone.
 #pragma once
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "kernel.h"
 
 #ifndef VECTOR_BYTES
@@ -51,6 +57,39 @@ inline void store(T* p, V<T> x) {
   *reinterpret_cast<typename Lanes<T>::Loose*>(p) = x;
 }
 
+// Store past the cache, which then need not fetch what is overwritten; `p` must be aligned.
+template <class T>
+inline void stream(T* p, V<T> x) {
+  float* to = reinterpret_cast<float*>(p);
+#if VECTOR_BYTES == 64
+  _mm512_stream_ps(to, (__m512)x);
+#elif defined(__AVX__)
+  _mm256_stream_ps(to, (__m256)x);
+#elif defined(__SSE2__)
+  _mm_stream_ps(to, (__m128)x);
+#else
+  store(p, x);
+#endif
+}
+
+// Before other threads may look at what was streamed.
+inline void finish_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+// Call f(j, write) for the vectors of a row of results, where write(to + j, x) streams or stores.
+template <class T, class F>
+inline int64_t in_vectors(const T* to, int64_t count, bool streamed, F f) {
+  const int64_t whole = count / kLanes<T> * kLanes<T>;
+  if (streamed && reinterpret_cast<uintptr_t>(to) % VECTOR_BYTES == 0)
+    for (int64_t j = 0; j < whole; j += kLanes<T>) f(j, [](T* p, V<T> x) { stream(p, x); });
+  else
+    for (int64_t j = 0; j < whole; j += kLanes<T>) f(j, [](T* p, V<T> x) { store(p, x); });
+  return whole;
+}
+
 // Registers decide how many accumulators a block may have: 32 with AVX-512 and on Arm, else 16.
 #if VECTOR_BYTES == 64 || defined(__aarch64__)
 constexpr int kMaxPhases = 4;       // phases that share a load of a row
@@ -63,6 +102,7 @@ constexpr int kReassembled = 4;    // channels that share a load of a kernel, fo
 constexpr int64_t kChunk = 16;     // channels
 constexpr int64_t kPage = 4096;    // bytes that a band visits of a channel
 constexpr int64_t kMinBand = 4;    // rows of cells; shorter bands read `de` too often
+constexpr int64_t kStreamed = 4 << 20;  // bytes of a result that no cache is to keep
 
 inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -203,6 +243,13 @@ inline RowsOf<T> view_rows(const View& x, int64_t n, int64_t c, int64_t channels
   const RowsOf<T> place = rows_in_place(x, n, c, row, col, spare);
   if (place.data == spare.data) load_rows(x, n, c, channels, row, col, count, spare);
   return place;
+}
+// Whether the rows of a result of the output's size are in place and so large that they are to be
+// streamed.
+template <class T>
+inline bool is_streamed(const Problem& p, const View& x) {
+  return is(x, T()) && x.stride[3] == 1 &&
+         p.batch * p.channels * p.height * p.width * int64_t(sizeof(T)) >= kStreamed;
 }
 // The end of writing to `rows_in_place`.
 template <class T>
@@ -509,6 +556,7 @@ inline void reassemble(const T* window, int64_t row_stride, int64_t window_strid
 template <class T>
 struct Forward {
   const int64_t band;
+  const bool streamed;
   Window<T> window;
   Kernel<T> kernel;
   const int64_t stride, phase_stride;
@@ -518,8 +566,8 @@ struct Forward {
   T* out;     // the same
 
   Forward(const Problem& p, int64_t columns, Scratch<T>& scratch)
-      : band(band_of<T>(p, columns)), window(p, columns, band, scratch),
-        kernel(p, columns, 0, band, scratch), stride(kernel.stride),
+      : band(band_of<T>(p, columns)), streamed(is_streamed<T>(p, p.out)),
+        window(p, columns, band, scratch), kernel(p, columns, 0, band, scratch), stride(kernel.stride),
         phase_stride(kReassembled * stride),
         y(scratch.take(Cells<T>::phases_of(p) * phase_stride)),
         joined(scratch.take(kernel.width)),
@@ -542,6 +590,7 @@ struct Forward {
         }
       }
     }
+    finish_streams();
   }
 
   // A chunk of the output rows around a row of cells; `next` is what comes after it.
@@ -557,7 +606,7 @@ struct Forward {
       for (int64_t a = next_channel + c; a < min(next_channel + end, p.channels); ++a)
         for (int64_t i = next.begin; i < next.end; ++i) {
           prefetch_row(p.en, item, a, i, cells.column, count);
-          prefetch_row(p.out, item, a, i, cells.column, count);
+          if (!streamed) prefetch_row(p.out, item, a, i, cells.column, count);
         }
       cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
         for (int64_t k = cell; k < stride; k += kLanes<T>)
@@ -573,9 +622,11 @@ struct Forward {
         const auto to = rows_in_place(p.out, item, channel, at, cells.column, spare(out, i));
         const auto from = rows_in_place(p.en, item, channel, at, cells.column, spare(en, i));
         for (int64_t a = c; a < end; ++a) {
-          T* row = p.gate.data ? joined : to[a];
-          cells.join(y + (a - c) * stride, phase_stride, i, row);
-          if (p.gate.data) blend(joined, from[a], kernel.gate_row(r), count, to[a]);
+          cells.join(y + (a - c) * stride, phase_stride, i, joined);
+          if (p.gate.data)
+            blend(joined, from[a], kernel.gate_row(r), count, streamed, to[a]);
+          else
+            copy(joined, count, streamed, to[a]);
         }
       }
     }
@@ -590,8 +641,18 @@ struct Forward {
   }
 
   static void blend(const T* __restrict y, const T* __restrict en, const T* __restrict gate,
-                    int64_t count, T* __restrict to) {
-    for (int64_t j = 0; j < count; ++j) to[j] = y[j] * (1 - gate[j]) + en[j] * gate[j];
+                    int64_t count, bool streamed, T* __restrict to) {
+    int64_t j = in_vectors(to, count, streamed, [&](int64_t i, auto write) {
+      const V<T> g = load(gate + i);
+      write(to + i, load(y + i) * (1 - g) + load(en + i) * g);
+    });
+    for (; j < count; ++j) to[j] = y[j] * (1 - gate[j]) + en[j] * gate[j];
+  }
+
+  static void copy(const T* __restrict from, int64_t count, bool streamed, T* __restrict to) {
+    int64_t j = in_vectors(to, count, streamed,
+                           [&](int64_t i, auto write) { write(to + i, load(from + i)); });
+    for (; j < count; ++j) to[j] = from[j];
   }
 };
 
@@ -643,6 +704,7 @@ struct Backward {
   static constexpr int kMaxTaps = 5;  // taps or rows that share a load
 
   const int64_t halo, band;
+  const bool streamed;
   Window<T> window;
   Kernel<T> kernel;                  // of the cells around the tile too
   const int64_t stride, own_stride;  // of rows of cells with those around, and without
@@ -659,7 +721,8 @@ struct Backward {
   RowsOf<T> grad_rows, en_rows, grad_en_rows;  // [channel][output column]
 
   Backward(const Problem& p, int64_t columns, Scratch<T>& scratch)
-      : halo(p.kernel_size / 2), band(band_of<T>(p, columns)), window(p, columns, band, scratch),
+      : halo(p.kernel_size / 2), band(band_of<T>(p, columns)),
+        streamed(is_streamed<T>(p, p.grad_en)), window(p, columns, band, scratch),
         kernel(p, columns, halo, band, scratch), stride(kernel.stride),
         own_stride(Cells<T>::stride_of(columns, 0)), phases(Cells<T>::phases_of(p)),
         phase_stride(kChunk * stride), kernels_size(phases * kernel.taps * own_stride),
@@ -705,6 +768,7 @@ struct Backward {
       for (int64_t low = max(top, tile.top); low < min(bottom, tile.bottom); ++low)
         finish_kernels(p, tile, own, low, low - top);
     }
+    finish_streams();
   }
 
   // Everything that a row of cells contributes to a chunk; `next` is what comes after it.
@@ -719,7 +783,7 @@ struct Backward {
       for (int64_t i = next.begin; i < next.end; ++i) {
         prefetch_row(p.grad, tile.item, a, i, around.column, around.columns());
         prefetch_row(p.en, tile.item, a, i, own.column, own.columns());
-        prefetch_row(p.grad_en, tile.item, a, i, own.column, own.columns());
+        if (!streamed) prefetch_row(p.grad_en, tile.item, a, i, own.column, own.columns());
       }
     if (owned) add_grad_kernels(own, rows.count(), r, channels);
     add_grad_de(tile, around, rows.count(), low, r, channels);
@@ -748,8 +812,8 @@ struct Backward {
     for (int64_t c = 0; c < channels; ++c) {
       keep(from[c], gate, 0, begin, kept);
       if (owned)
-        blend(from[c] + begin, gate + begin, en[c], own.columns(), kept + begin, passed[c],
-              products + r * products_size + i * kernel.width);
+        blend(from[c] + begin, gate + begin, en[c], own.columns(), streamed, kept + begin,
+              passed[c], products + r * products_size + i * kernel.width);
       keep(from[c], gate, end, around.columns(), kept);
       around.split(kept, i, grad + c * stride, phase_stride);
     }
@@ -763,9 +827,15 @@ struct Backward {
   }
 
   static void blend(const T* __restrict from, const T* __restrict gate, const T* __restrict en,
-                    int64_t count, T* __restrict kept, T* __restrict passed,
+                    int64_t count, bool streamed, T* __restrict kept, T* __restrict passed,
                     T* __restrict product) {
-    for (int64_t j = 0; j < count; ++j) {
+    int64_t j = in_vectors(passed, count, streamed, [&](int64_t i, auto write) {
+      const V<T> all = load(from + i), pass = all * load(gate + i);
+      write(passed + i, pass);
+      store(kept + i, all - pass);
+      store(product + i, load(product + i) + (all - pass) * load(en + i));
+    });
+    for (; j < count; ++j) {
       passed[j] = from[j] * gate[j];
       kept[j] = from[j] - passed[j];
       product[j] += kept[j] * en[j];
