@@ -82,7 +82,7 @@ class Unguided(nn.Module):
 
     The layer's overhang over ``en`` is cropped; where it falls short of ``en``, at sizes rounded
     down, its last row or column is repeated. A feature that has the size of ``en`` already is
-    passed on.
+    passed on. Weights load under the layer's own names, too.
 
     Args:
         layer: Upsamples ``(N, C, H, W)`` by ``scale_factor``, called as ``layer(de)``.
@@ -93,6 +93,7 @@ class Unguided(nn.Module):
         super().__init__()
         self.layer = layer
         self.scale_factor = scale_factor
+        self.register_load_state_dict_pre_hook(_into_layer)
 
     def init_weights(self) -> None:
         """Initialise the layer, if it says how."""
@@ -122,6 +123,13 @@ class Unguided(nn.Module):
                 'padding'
             )
         return fit_size(out, en.shape[2:])
+
+
+def _into_layer(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """Give the parameters of a layer that was not wrapped the wrapped names, in place."""
+    for name in module.layer.state_dict():
+        if prefix + name in state_dict:
+            state_dict[f'{prefix}layer.{name}'] = state_dict.pop(prefix + name)
 
 
 def _find(layer_type: str | type) -> type:

@@ -97,6 +97,17 @@ def test_ours_come_before_those_of_mmcv():
     assert type(build_upsampler(dict(type='carafe'), 8, 8).layer) is CARAFE
 
 
+def test_weights_load_under_the_names_of_the_layer_alone():
+    theirs, up = CARAFE(8), build_upsampler(dict(type='carafe'), 8, 8)
+    model = nn.Sequential(up)
+    model.load_state_dict({f'0.{name}': p for name, p in theirs.state_dict().items()})
+    de = torch.randn(1, 8, 3, 4)
+    assert torch.equal(up(torch.randn(1, 8, 6, 8), de), theirs(de))
+    model.load_state_dict(model.state_dict())
+    with pytest.raises(RuntimeError, match='Unexpected key.*0.beta'):
+        model.load_state_dict({**model.state_dict(), '0.beta': torch.ones(1)})
+
+
 def test_a_registered_layer_of_someone_else_is_found_and_supplied():
     @MMENGINE_MODELS.register_module('test_subpixel', force=True)
     class Subpixel(nn.Sequential):
