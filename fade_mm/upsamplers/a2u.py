@@ -23,6 +23,13 @@ from fade_mm.registry import MODELS
 _KERNEL_SIZE = 6  # of the convolutions whose weights are pooled from the feature itself
 
 
+class _GroupNorm(nn.GroupNorm):
+    """Without PyTorch's refusal of groups of one value, as a small map has: it becomes the bias."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 def _pooled(size: int, in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Conv2d(in_channels, out_channels, 1))
 
@@ -41,8 +48,8 @@ class AffinityKernelGenerator(nn.Module):
         self, channels: int, up_kernel_size: int, num_groups: int, downsampling: bool
     ) -> None:
         super().__init__()
-        self.bnu = nn.Sequential(nn.GroupNorm(num_groups, channels), nn.LeakyReLU())
-        self.bnv = nn.Sequential(nn.GroupNorm(num_groups, channels), nn.LeakyReLU())
+        self.bnu = nn.Sequential(_GroupNorm(num_groups, channels), nn.LeakyReLU())
+        self.bnv = nn.Sequential(_GroupNorm(num_groups, channels), nn.LeakyReLU())
         taps = (2 * up_kernel_size) ** 2
         self.bconv_UP = _pooled(1, channels, taps)
         if downsampling:

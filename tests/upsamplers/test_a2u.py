@@ -58,6 +58,11 @@ def test_matches_the_definition(size, kernel_size):
     assert_same(up, lambda w, *x: by_image(w, *x, 2, kernel_size), *features(size, 4))
 
 
+def test_groups_of_a_single_value():
+    up = randomised(A2U(4, num_groups=4))
+    assert_same(up, lambda w, *x: by_image(w, *x, 4), *features((2, 1, 1, 1), 4, batch=1))
+
+
 def test_channels_may_differ():
     up = randomised(A2U(4, 3, num_groups=2))
     assert_same(up, lambda w, *x: by_image(w, *x, 2), *features((8, 6, 4, 3), 4, 3))
