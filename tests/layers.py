@@ -1,10 +1,35 @@
 """What the tests of upsample layers share."""
 
+import pytest
 import torch
 from torch import nn
 
 SIZES = [(8, 12, 4, 6), (7, 9, 4, 5), (7, 9, 3, 4), (5, 6, 5, 6), (1, 1, 1, 1)]
 """Of ``en`` and ``de``: exact, rounded up, rounded down, equal, smallest."""
+every_upsampler = pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='nearest'),
+        dict(type='bilinear'),
+        dict(type='deconv', kernel_size=3),
+        dict(type='pixel_shuffle', upsample_kernel=3),
+        dict(type='carafe'),
+        dict(type='indexnet'),
+        dict(type='indexnet', network='m2o', nonlinear=False, context=False),
+        dict(type='a2u'),
+        dict(type='a2u', downsampling=False),
+        dict(type='sapa', similarity='inner'),
+        dict(type='sapa'),
+        dict(type='sapa', similarity='gated'),
+        dict(type='dysample'),
+        dict(type='dysample', dyscope=True),
+        dict(type='dysample', style='pl'),
+        dict(type='dysample', style='pl', dyscope=True),
+        dict(type='fade'),
+        dict(type='fade_lite'),
+    ],
+    ids=lambda cfg: '-'.join(map(str, cfg.values())),
+)
 
 
 def parameters(module):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fade_mm.models import FPN, SegformerHead, SegFPN, UPerHead
+from tests.layers import every_upsampler
 
 CHANNELS = [4, 8, 16, 32]
 HEAD = dict(in_channels=CHANNELS, in_index=[0, 1, 2, 3], channels=32, num_classes=5)
@@ -13,30 +14,9 @@ HOSTS = {
     'SegformerHead': lambda cfg: SegformerHead(**HEAD, upsample_cfg=cfg),
     'UPerHead': lambda cfg: UPerHead(**HEAD, upsample_cfg=cfg),
 }
-UPSAMPLERS = [
-    dict(type='nearest'),
-    dict(type='bilinear'),
-    dict(type='deconv', kernel_size=3),
-    dict(type='pixel_shuffle', upsample_kernel=3),
-    dict(type='carafe'),
-    dict(type='indexnet'),
-    dict(type='indexnet', network='m2o', nonlinear=False, context=False),
-    dict(type='a2u'),
-    dict(type='a2u', downsampling=False),
-    dict(type='sapa', similarity='inner'),
-    dict(type='sapa'),
-    dict(type='sapa', similarity='gated'),
-    dict(type='dysample'),
-    dict(type='dysample', dyscope=True),
-    dict(type='dysample', style='pl'),
-    dict(type='dysample', style='pl', dyscope=True),
-    dict(type='fade'),
-    dict(type='fade_lite'),
-]
-
 
 @pytest.mark.parametrize('host', HOSTS)
-@pytest.mark.parametrize('cfg', UPSAMPLERS, ids=lambda cfg: '-'.join(map(str, cfg.values())))
+@every_upsampler
 def test_trains_at_odd_sizes(host, cfg):
     torch.manual_seed(0)
     model = HOSTS[host](cfg)
