@@ -56,7 +56,7 @@ def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = (
     if not isinstance(loaded, dict):
         raise SetupError(f'state_dict must be a dict of tensors, got {type(loaded).__name__}')
     state_dict = OrderedDict(
-        (re.sub(r'^module\.', '', key), value)
+        (str(key).removeprefix('module.'), value)
         for key, value in loaded.items()
         if isinstance(value, Tensor)
     )

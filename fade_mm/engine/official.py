@@ -46,6 +46,7 @@ def load_official_segformer(model: nn.Module, checkpoint: dict) -> None:
     theirs = checkpoint.get('state_dict', checkpoint)
     if not isinstance(theirs, dict):
         raise SetupError(f'state_dict must be a dict of tensors, got {type(theirs).__name__}')
+    theirs = {str(name).removeprefix('module.'): value for name, value in theirs.items()}
     theirs = {name: value for name, value in theirs.items() if name not in _UNUSED}
     ours = {name: theirs.pop(name) for name in list(theirs) if name.startswith(_SHARED)}
     faults = []

@@ -42,6 +42,8 @@ def check_output(path: Path) -> None:
         raise engine.SetupError(f'{path} exists; remove it, or give another name')
     if not path.parent.is_dir():
         raise engine.SetupError(f'there is no folder {path.parent} to write {path.name} into')
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise engine.SetupError(f'{path.parent} is not writable; give another folder')
 
 
 def save(content: dict, path: Path) -> None:
