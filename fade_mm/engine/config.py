@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 
 from .errors import SetupError, unavailable
@@ -37,18 +38,13 @@ def load_config(
         needs one, and with gloo instead of nccl between processes.
 
     Raises:
-        SetupError: the config does not exist, or asks a host class that knows none for an
-            upsampler.
+        SetupError: the config does not exist, cannot be read or has no model, or asks a host class
+            that knows none for an upsampler.
     """
-    try:
-        cfg = get_config(name) if '::' in name else Config.fromfile(name)
-    except FileNotFoundError as error:
-        raise SetupError(f'there is no config {name}: {error}') from error
-    except (AssertionError, ImportError) as error:  # mmengine's words for an unknown library
-        raise SetupError(
-            f'there is no config {name}, give a file, mmdet::PATH or mmseg::PATH: {error}'
-        ) from error
+    cfg = _read(name)
     cfg.merge_from_dict(cfg_options or {})
+    if not cfg.get('model'):
+        raise SetupError(f'config {name} has no model; give a config of a whole model')
     _check_hosts(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
@@ -116,6 +112,22 @@ def check_packages(cfg: Config) -> None:
 def add_hook(cfg: Config, **hook) -> None:
     """Add a custom hook to a config."""
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+
+
+def _read(name: str) -> Config:
+    library = name.partition('::')[0] if '::' in name else None
+    if library and not importlib.util.find_spec(library):  # mmengine would run pip
+        package = MODULE2PACKAGE.get(library)
+        known = f'is not installed; run: pip install {package}' if package else 'is no library of OpenMMLab; there are mmdet::PATH and mmseg::PATH'
+        raise SetupError(f'there is no config {name}: {library} {known}')
+    try:
+        return get_config(name) if library else Config.fromfile(name)
+    except FileNotFoundError as error:
+        raise SetupError(f'there is no config {name}: {error}') from error
+    except Exception as error:  # a config is a program
+        raise SetupError(
+            f'config {name} cannot be read: {type(error).__name__}: {error}'
+        ) from error
 
 
 def _check_hosts(cfg: Config) -> None:
