@@ -24,8 +24,8 @@ SIZES = [
     (11, 6, 2, 2, 4),
     (6, 5, 6, 5, 1),
 ]
-# More than one tile and vector, in each direction, and an odd rest; results of more than 4 MiB, which
-# are written past the cache, in rows that are aligned and that are not
+# More than one tile and vector, in each direction, and an odd rest; results of more than 4 MiB,
+# which are written past the cache, in rows that are aligned and that are not
 LARGE = [(21, 601, 11, 300), (70, 79, 35, 40), (208, 144, 104, 72), (175, 163, 88, 82)]
 
 

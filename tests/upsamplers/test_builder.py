@@ -104,7 +104,7 @@ def test_weights_load_under_the_names_of_the_layer_alone():
     de = torch.randn(1, 8, 3, 4)
     assert torch.equal(up(torch.randn(1, 8, 6, 8), de), theirs(de))
     model.load_state_dict(model.state_dict())
-    with pytest.raises(RuntimeError, match='Unexpected key.*0.beta'):
+    with pytest.raises(RuntimeError, match=r'Unexpected key.*0\.beta'):
         model.load_state_dict({**model.state_dict(), '0.beta': torch.ones(1)})
 
 
