@@ -118,15 +118,20 @@ def _read(name: str) -> Config:
     library = name.partition('::')[0] if '::' in name else None
     if library and not importlib.util.find_spec(library):  # mmengine would run pip
         package = MODULE2PACKAGE.get(library)
-        known = f'is not installed; run: pip install {package}' if package else 'is no library of OpenMMLab; there are mmdet::PATH and mmseg::PATH'
+        known = (
+            f'is not installed; run: pip install {package}'
+            if package
+            else 'is no library of OpenMMLab; there are mmdet::PATH and mmseg::PATH'
+        )
         raise SetupError(f'there is no config {name}: {library} {known}')
     try:
         return get_config(name) if library else Config.fromfile(name)
     except FileNotFoundError as error:
         raise SetupError(f'there is no config {name}: {error}') from error
     except Exception as error:  # a config is a program
+        cause = error.__cause__ or error  # mmengine's words for a failed import are long
         raise SetupError(
-            f'config {name} cannot be read: {type(error).__name__}: {error}'
+            f'config {name} cannot be read: {type(cause).__name__}: {cause}'
         ) from error
 
 

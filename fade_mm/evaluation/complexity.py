@@ -44,27 +44,44 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
 
     Counted are products (convolutions, linear layers, attention, reassembly), and per value norms,
     interpolation and pooling; not counted are other elementwise operators, RoI pooling and
-    post-processing. Two-stage detectors get 1,000 proposals, the first 100 with masks.
+    post-processing. Two-stage detectors get 1,000 proposals, the first 100 with masks
+    (in cascades, all). A model whose library has no plain forward without ground truth is counted
+    as it predicts, with what of its post-processing counts, and with whatever number of instances
+    its random weights find.
 
     Args:
         model: From `build_model`.
         shape: Height and width of the image, in pixels.
+
+    Raises:
+        SetupError: the model takes no image of that size, or no image alone.
     """
-    analysis = FlopAnalyzer(SinglePass(model, shape), (torch.rand(1, 3, *shape),))
-    return int(analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total())
+    failures = []
+    for mode in ('tensor', 'predict'):
+        analysis = FlopAnalyzer(SinglePass(model, shape, mode), (torch.rand(1, 3, *shape),))
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        try:
+            return int(analysis.total())
+        except Exception as error:
+            failures.append(f"mode='{mode}': {type(error).__name__}: {error}")
+    raise SetupError(
+        f'the model cannot be counted at {shape[0]} x {shape[1]}:\n  ' + '\n  '.join(failures)
+    )
 
 
 class SinglePass(nn.Module):
-    """A model that is called with an image alone, and does no post-processing.
+    """A model that is called with an image alone.
 
     Args:
         model: From `build_model`.
         shape: Height and width of the image.
+        mode: ``'tensor'``: without post-processing; ``'predict'``: with it. Default: ``'tensor'``.
     """
 
-    def __init__(self, model: nn.Module, shape: tuple[int, int]) -> None:
+    def __init__(self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor') -> None:
         super().__init__()
         self.model = model
+        self.mode = mode
         self.sample = BaseDataElement(
             metainfo={
                 **dict.fromkeys(
@@ -74,14 +91,22 @@ class SinglePass(nn.Module):
             }
         )
         self._unused = ()
-        if hasattr(model, 'rpn_head'):
-            model.rpn_head.predict_by_feat = self._propose
+        proposer = getattr(model, 'rpn_head', None)
+        if hasattr(proposer, 'predict_by_feat'):
+            proposer.predict_by_feat = self._propose
+        elif proposer is not None:
+            proposer.init_weights()  # learned proposals: Sparse R-CNN
+        elif hasattr(model, 'roi_head'):  # Fast R-CNN
+            self.sample.proposals = self._propose()[0]
 
     def forward(self, image: Tensor) -> object:
         """What the heads make of an image ``(1, 3, h, w)``."""
         head = getattr(self.model, 'decode_head', None)
         if head is not None and 'batch_data_samples' in inspect.signature(head.forward).parameters:
             return head(self.model.extract_feat(image), [self.sample])
+        if self.mode == 'predict':
+            results = self.model(image, [self.sample.clone()], mode='predict')
+            return [_tensors(result) for result in results], self._unused
         return self.model(image, [self.sample], mode='tensor'), self._unused
 
     def _propose(self, *outputs, **kwargs) -> list[InstanceData]:
@@ -90,6 +115,14 @@ class SinglePass(nn.Module):
         height, width = self.sample.img_shape
         box = torch.tensor([0.0, 0.0, width / 2, height / 2])
         return [InstanceData(bboxes=box.repeat(NUM_PROPOSALS, 1))]
+
+
+def _tensors(result: BaseDataElement) -> list[Tensor]:
+    """All tensors in a prediction."""
+    found = []
+    for value in result.values():
+        found += _tensors(value) if isinstance(value, BaseDataElement) else [value]
+    return [value for value in found if isinstance(value, Tensor)]
 
 
 class HostCount:

@@ -69,6 +69,10 @@ def test_both_stages_of_a_detector_count():
         'mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
         'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
         'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py',
+        'mmdet::fast_rcnn/fast-rcnn_r50_fpn_1x_coco.py',
+        'mmdet::sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py',  # no plain forward, nor the next two
+        'mmdet::condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py',
+        'mmseg::point_rend/pointrend_r50_4xb2-80k_cityscapes-512x1024.py',
     ],
 )
 def test_stock_models_of_both_libraries_are_counted(config):
@@ -76,6 +80,11 @@ def test_stock_models_of_both_libraries_are_counted(config):
     assert getattr(stock, 'auxiliary_head', None) is None
     assert count_flops(stock, SHAPE) > 1e8
     assert count_parameters(stock) > 2e7
+
+
+def test_an_image_that_is_too_small_is_the_users_to_mend():
+    with pytest.raises(SetupError, match="cannot be counted at 5 x 7:\n  mode='tensor': Runtime"):
+        count_flops(model(SEGFORMER_B0, 'fade'), (5, 7))
 
 
 def test_a_model_that_cannot_be_built_is_the_users_to_mend():
