@@ -50,7 +50,10 @@ def parse_args() -> argparse.Namespace:
         help="where the rows' folders are, as tools/train.py makes them in work_dirs: each is "
         'named after its config and holds a checkpoint',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.checkpoints and args.table in ('complexity', *PUBLISHED_ONLY):
+        parser.error(f'--checkpoints: {args.table} evaluates nothing; name another table, or all')
+    return args
 
 
 def say(line: str) -> None:
@@ -96,6 +99,11 @@ class Report:
         print()
 
 
+def giga(count: int) -> str:
+    """A count in 10^9."""
+    return f'{count / 1e9:.3f}'
+
+
 def report_complexity(rows: list[Row]) -> Report:
     """Our counts, as totals and in the published terms, beside the published ones."""
     counts = [
@@ -110,13 +118,17 @@ def report_complexity(rows: list[Row]) -> Report:
         host = f'{row.host}, {row.shape[0]}x{row.shape[1]}' if row is base else ''
         cells = []
         for total, ours, of_base, published, usual in (
-            (f'{row.params:,}', row.params, base.params, row.published_params, '0.00M'),
-            (f'{row.flops / 1e9:.3f}', row.flops, base.flops, row.published_gflops, '0.00'),
+            ('{:,}'.format, row.params, base.params, row.published_params, '0.00M'),
+            (giga, row.flops, base.flops, row.published_gflops, '0.00'),
         ):
+            if ours is None or of_base is None:
+                cells += ['', '', published or '', '']
+                continue
             like = published or (usual if row is base else f'+{usual}')
             printed = paper.as_printed(ours - of_base if like.startswith('+') else ours, like)
-            cells += [total, printed, published or '', paper.off_by(printed, published)]
-        report.add([host, row.upsampler, *cells, row.source], row.differs, row.note)
+            cells += [total(ours), printed, published or '', paper.off_by(printed, published)]
+        reason = row.uncounted or base.uncounted
+        report.add([host, row.upsampler, *cells, row.source], reason or row.differs, row.note)
     return report
 
 

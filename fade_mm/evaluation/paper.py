@@ -34,6 +34,7 @@ class Row:
         note: What else there is to know.
         params: Our number of parameters.
         flops: Our multiply-adds.
+        uncounted: Why there are no counts of ours.
         metrics: Our scores.
         remark: Why there are no scores of ours.
     """
@@ -52,6 +53,7 @@ class Row:
     note: str
     params: int | None = None
     flops: int | None = None
+    uncounted: str = ''
     metrics: dict[str, float] | None = None
     remark: str = ''
 
@@ -132,7 +134,7 @@ def count(rows: Iterable[Row], report: Callable[[str], None]) -> None:
     """Count the parameters and multiply-adds of the rows that have configs.
 
     Args:
-        rows: Rows, in any order; the counts are added to them.
+        rows: Rows, in any order; the counts are added to them, or why there are none.
         report: Called with a line before each host, since counting takes seconds.
     """
     hosts = {}
@@ -143,7 +145,11 @@ def count(rows: Iterable[Row], report: Callable[[str], None]) -> None:
         report(f'counting {host} ({len(members)} rows)')
         host_count = None
         for row in reversed(members):  # the first row may have no upsamplers, the last one has
-            model = build_model(load_config(row.config))
+            try:
+                model = build_model(load_config(row.config))
+            except SetupError as error:  # a library is not installed, the others' rows stand
+                row.uncounted = _one_line(error)
+                continue
             host_count = host_count or HostCount(model, shape)
             row.params, row.flops = count_parameters(model), host_count(model)
 
@@ -177,9 +183,12 @@ def _score(row: Row, folder: Path | None, report: Callable[[str], None], work_di
             row.metrics = scores(row, config or row.config, checkpoint, work_dir)
         except Exception as error:  # what the other rows took hours for must not be lost
             known = isinstance(error, (SetupError, OSError))
-            reason = str(error) if known else f'{type(error).__name__}: {error}'
-            report(reason)
-            row.remark = reason.splitlines()[0]
+            row.remark = ('' if known else f'{type(error).__name__}: ') + _one_line(error)
+            report(row.remark)
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())
 
 
 def find_run(folder: Path) -> tuple[str | None, str]:
@@ -207,8 +216,17 @@ def scores(row: Row, config: str, checkpoint: str, work_dir: str) -> dict[str, f
     """The metrics of a checkpoint under their published names, in percent.
 
     ``work_dir`` is another than the run's, where mmengine would overwrite the config.
+
+    Raises:
+        SetupError: something is missing or does not fit, or the evaluation has none of the metrics.
     """
     reported = evaluate(load_config(config, work_dir=work_dir), checkpoint)
+    if not set(row.metric_keys.values()).intersection(reported):
+        raise SetupError(
+            f'the evaluation reports none of {", ".join(row.metric_keys.values())}, but '
+            f'{", ".join(reported) or "nothing"} (mmdetection reports nothing where a model '
+            'predicts nothing)'
+        )
     return {
         name: float(reported[key]) * (100 if key.startswith('coco/') else 1)
         for name, key in row.metric_keys.items()

@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+from mmengine.config import Config
 
+from fade_mm.engine import SetupError
 from fade_mm.evaluation import paper
 from tests.tools import BCCD, CAMVID, ROOT, bccd_options, camvid_options, config, run
 
@@ -93,6 +95,39 @@ def test_detection_scores_are_in_percent(small_rows, detection_root, tmp_path, c
     nearest, fade = tables(capsys, 'detection', '--checkpoints', folder)
     assert nearest['metrics'] == {'AP': pytest.approx(100 * tested['coco/bbox_mAP'])}
     assert set(fade['metrics']) == {'AP'}
+
+
+def test_a_row_that_cannot_be_evaluated_costs_no_other_row_its_scores(
+    small_rows, detection_root, tmp_path, capsys
+):
+    folder = tmp_path / 'work_dirs'
+    options = list(bccd_options(detection_root))
+    trained(BCCD, 'fade', folder, options)
+    broken = folder / config(BCCD, 'nearest').stem
+    shutil.copytree(folder / config(BCCD, 'fade').stem, broken)
+    (broken / f'{broken.name}.py').write_text('model = dict(type=')
+    nearest, fade = tables(capsys, 'detection', '--checkpoints', folder)
+    assert nearest['metrics'] is None
+    assert set(fade['metrics']) == {'AP'}
+    stock = Config.fromfile(next(folder.glob('*_fade_*/*.py')))
+    del stock.model.neck.upsample_cfg
+    stock.dump(broken / f'{broken.name}.py')
+    run('paper_tables', 'detection', '--checkpoints', folder)
+    assert 'does not fit the model: neck.upsamplers' in capsys.readouterr().out
+
+
+def test_an_evaluation_without_the_metrics_says_so(monkeypatch):
+    row = paper.Row(*[''] * 8, metric_keys={'AP': 'coco/bbox_mAP'}, source='', differs='', note='')
+    monkeypatch.setattr(paper, 'load_config', lambda name, work_dir: None)
+    monkeypatch.setattr(paper, 'evaluate', lambda cfg, checkpoint: {})
+    with pytest.raises(SetupError, match='none of coco/bbox_mAP, but nothing'):
+        paper.scores(row, '', '', '')
+
+
+def test_complexity_takes_no_checkpoints(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run('paper_tables', 'complexity', '--checkpoints', tmp_path)
+    assert 'complexity evaluates nothing' in capsys.readouterr().err
 
 
 def test_complexity_needs_no_data(small_rows, capsys):
