@@ -156,7 +156,9 @@ def test_a_deeper_model_is_refused():
 def test_weights_of_a_data_parallel_model_are_taken():
     source, model = theirs(), ours()
     load_official_segformer(model, {f'module.{k}': v for k, v in source.state_dict().items()})
-    torch.testing.assert_close(logits(model, image()), logits(source, image()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        logits(model, image()), logits(source, image()), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize('content', [dict(state_dict=[1]), {}, {3: torch.ones(1)}])

@@ -15,6 +15,7 @@ HOSTS = {
     'UPerHead': lambda cfg: UPerHead(**HEAD, upsample_cfg=cfg),
 }
 
+
 @pytest.mark.parametrize('host', HOSTS)
 @every_upsampler
 def test_trains_at_odd_sizes(host, cfg):
