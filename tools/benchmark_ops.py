@@ -247,7 +247,7 @@ def keep_memory() -> None:
     """Make malloc keep what is freed."""
     trim_threshold, mmap_max = -1, -4
     libc = ctypes.CDLL(None)
-    libc.mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(trim_threshold, -1)  # never
     libc.mallopt(mmap_max, 0)
 
 

@@ -20,11 +20,10 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
-from fade_mm.engine import load_config
+from fade_mm.engine import CheckedRunner, load_config, run_tool
 from fade_mm.ops import use_backend
 from fade_mm.ops.dispatch import available_backends
 
@@ -50,7 +49,7 @@ def training_step(file: str) -> tuple[Callable, bool]:
         torch.manual_seed(0)
         model = MODELS.build(cfg.model).train()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
+        batch = next(iter(CheckedRunner.build_dataloader(cfg.train_dataloader, seed=0)))
     ours = any(getattr(m, 'is_upsampler', False) for m in model.modules())
 
     def step():
@@ -90,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run_tool(main)
