@@ -117,6 +117,18 @@ def test_many_channels_and_points_match_definition(size, parts):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4, msg=lambda t, n=name: n + t)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('last', [1, 3, 20])
+def test_a_narrow_last_tile_matches_definition(last, dtype):
+    """One that could take more rows at a time than the widest."""
+    H, W = 64, 192 + last
+    arguments = make(4 * H, 4 * W, H, W, n=1, c=2, k=3, dtype=dtype)
+    ours = gated_reassemble(**arguments, scale_factor=4)
+    theirs = definition.gated_reassemble(**arguments, scale_factor=4)
+    torch.testing.assert_close(ours, theirs)
+    assert_gradients_match(ours, theirs, arguments)
+
+
 @pytest.mark.parametrize('size', SIZES, ids=str)
 def test_reassemble_matches_definition(size):
     *size, scale_factor = size

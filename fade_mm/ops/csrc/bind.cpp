@@ -83,9 +83,9 @@ Problem problem(const at::Tensor& de, const at::Tensor& logits, const MaybeTenso
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
-void run(const Problem& p, const KernelsOf<T>& kernels, bool backward) {
-  int64_t columns = p.low_width;
-  const auto scratch_size = [&] { return kernels.scratch_size(p, columns, backward); };
+void run(Problem p, const KernelsOf<T>& kernels, bool backward) {
+  int64_t& columns = p.columns = p.low_width;
+  const auto scratch_size = [&] { return kernels.scratch_size(p, backward); };
   while (columns > kMinColumns && scratch_size() * int64_t(sizeof(T)) > kScratchBytes)
     columns = std::max(kMinColumns, ceil_div(ceil_div(columns, 2), 16) * 16);
 

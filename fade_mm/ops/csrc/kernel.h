@@ -20,6 +20,7 @@ struct Problem {
   int64_t kernel_size;
   int64_t step;  // the scale factor, or 1 where both resolutions are equal
   bool softmax;
+  int64_t columns = 0;  // low-resolution columns of the widest tile
   View de, logits, logits_de, gate, en;
   View out;   // forward
   View grad;  // backward, as all below
@@ -32,11 +33,11 @@ struct Tile {
   int64_t item, top, bottom, left, right;
 };
 
-// The kernels of one instruction set, accumulating in T. `scratch` is what a tile needs beside its
-// inputs and outputs, in elements, aligned to 64 bytes.
+// The kernels of one instruction set, accumulating in T. `scratch` is what any tile of the problem
+// needs beside its inputs and outputs, in elements, aligned to 64 bytes.
 template <class T>
 struct KernelsOf {
-  int64_t (*scratch_size)(const Problem&, int64_t columns, bool backward);
+  int64_t (*scratch_size)(const Problem&, bool backward);
   void (*forward)(const Problem&, const Tile&, T* scratch);
   void (*backward)(const Problem&, const Tile&, T* scratch);
 };

@@ -1,6 +1,7 @@
 // The kernels, in vectors of VECTOR_BYTES. Each kernel_*.cpp compiles this file for one instruction
-// set; everything is internal to it and no library header is used, so that no function compiled
-// for a newer instruction set can be linked in place of a common one.
+// set; everything is internal to it and no header is used but the compiler's of intrinsics, which are
+// always inlined, so that no function compiled for a newer instruction set can be linked in place of
+// a common one.
 //
 // The output is cut into its sub-pixel phases: the points of a low-resolution row's output rows that
 // have the same row and column remainder. All phases of a low-resolution point (a "cell") read the
@@ -60,13 +61,12 @@ inline void store(T* p, V<T> x) {
 // Store past the cache, which then need not fetch what is overwritten; `p` must be aligned.
 template <class T>
 inline void stream(T* p, V<T> x) {
-  float* to = reinterpret_cast<float*>(p);
 #if VECTOR_BYTES == 64
-  _mm512_stream_ps(to, (__m512)x);
+  _mm512_stream_ps(reinterpret_cast<float*>(p), (__m512)x);
 #elif defined(__AVX__)
-  _mm256_stream_ps(to, (__m256)x);
+  _mm256_stream_ps(reinterpret_cast<float*>(p), (__m256)x);
 #elif defined(__SSE2__)
-  _mm_stream_ps(to, (__m128)x);
+  _mm_stream_ps(reinterpret_cast<float*>(p), (__m128)x);
 #else
   store(p, x);
 #endif
@@ -393,12 +393,14 @@ struct Rows {
 template <class T>
 struct Scratch {
   T* next;
+  const int64_t size;
   int64_t used = 0;
-  explicit Scratch(T* memory) : next(memory) {}
+  Scratch(T* memory, int64_t size) : next(memory), size(size) {}
   T* take(int64_t count) {
     count = round_up(count, 64 / sizeof(T));
     used += count;
     if (!next) return nullptr;
+    if (used > size) __builtin_trap();
     T* piece = next;
     __builtin_memset(piece, 0, count * sizeof(T));
     next += count;
@@ -408,10 +410,11 @@ struct Scratch {
 
 // --- What forward and backward share ----------------------------------------------------------------
 
-// How many rows of cells a tile computes together.
+// How many rows of cells a tile computes together; the same for every tile, since a narrow one with
+// more rows would need more memory than the widest.
 template <class T>
-int64_t band_of(const Problem& p, int64_t columns) {
-  const int64_t rows = kPage / (p.step * p.step * columns * int64_t(sizeof(T)));
+int64_t band_of(const Problem& p) {
+  const int64_t rows = kPage / (p.step * p.step * p.columns * int64_t(sizeof(T)));
   return min(max(rows, kMinBand), p.low_height);
 }
 
@@ -566,9 +569,9 @@ struct Forward {
   T* out;     // the same
 
   Forward(const Problem& p, int64_t columns, Scratch<T>& scratch)
-      : band(band_of<T>(p, columns)), streamed(is_streamed<T>(p, p.out)),
-        window(p, columns, band, scratch), kernel(p, columns, 0, band, scratch), stride(kernel.stride),
-        phase_stride(kReassembled * stride),
+      : band(band_of<T>(p)), streamed(is_streamed<T>(p, p.out)),
+        window(p, columns, band, scratch), kernel(p, columns, 0, band, scratch),
+        stride(kernel.stride), phase_stride(kReassembled * stride),
         y(scratch.take(Cells<T>::phases_of(p) * phase_stride)),
         joined(scratch.take(kernel.width)),
         en(scratch.take(Cells<T>::max_rows_of(p) * kChunk * kernel.width)),
@@ -721,7 +724,7 @@ struct Backward {
   RowsOf<T> grad_rows, en_rows, grad_en_rows;  // [channel][output column]
 
   Backward(const Problem& p, int64_t columns, Scratch<T>& scratch)
-      : halo(p.kernel_size / 2), band(band_of<T>(p, columns)),
+      : halo(p.kernel_size / 2), band(band_of<T>(p)),
         streamed(is_streamed<T>(p, p.grad_en)), window(p, columns, band, scratch),
         kernel(p, columns, halo, band, scratch), stride(kernel.stride),
         own_stride(Cells<T>::stride_of(columns, 0)), phases(Cells<T>::phases_of(p)),
@@ -945,24 +948,24 @@ struct Backward {
 };
 
 template <class T>
-int64_t scratch_size(const Problem& p, int64_t columns, bool backward) {
-  Scratch<T> scratch(nullptr);
+int64_t scratch_size(const Problem& p, bool backward) {
+  Scratch<T> scratch(nullptr, 0);
   if (backward)
-    Backward<T>(p, columns, scratch);
+    Backward<T>(p, p.columns, scratch);
   else
-    Forward<T>(p, columns, scratch);
+    Forward<T>(p, p.columns, scratch);
   return scratch.used;
 }
 
 template <class T>
 void forward(const Problem& p, const Tile& tile, T* memory) {
-  Scratch<T> scratch(memory);
+  Scratch<T> scratch(memory, scratch_size<T>(p, false));
   Forward<T>(p, tile.right - tile.left, scratch).run(p, tile);
 }
 
 template <class T>
 void backward(const Problem& p, const Tile& tile, T* memory) {
-  Scratch<T> scratch(memory);
+  Scratch<T> scratch(memory, scratch_size<T>(p, true));
   Backward<T>(p, tile.right - tile.left, scratch).run(p, tile);
 }
 
