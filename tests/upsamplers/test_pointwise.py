@@ -38,8 +38,27 @@ def test_autocast_gives_the_convolutions_dtype():
         assert pointwise(conv, x).dtype == conv(x).dtype == torch.bfloat16
 
 
-def test_hooks_see_the_convolution():
+@pytest.mark.parametrize(
+    'register',
+    [
+        nn.Module.register_forward_hook,
+        nn.Module.register_full_backward_hook,
+        lambda conv, hook: nn.modules.module.register_module_forward_hook(hook),
+    ],
+    ids=['forward', 'backward', 'global'],
+)
+def test_hooks_see_the_convolution(register):
     conv, seen = nn.Conv2d(6, 4, 1), []
-    conv.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
-    pointwise(conv, torch.randn(1, 6, 5, 3))
-    assert seen == [(1, 4, 5, 3)]
+    handle = register(conv, lambda module, *_: seen.append(module))
+    pointwise(conv, torch.randn(1, 6, 5, 3)).sum().backward()
+    handle.remove()
+    assert seen == [conv]
+
+
+def test_a_convolution_of_another_class_is_called():
+    class Twice(nn.Conv2d):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    conv, x = Twice(6, 4, 1), torch.randn(1, 6, 5, 3)
+    assert torch.equal(pointwise(conv, x), conv(x))
