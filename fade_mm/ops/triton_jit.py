@@ -524,6 +524,8 @@ def backward_de(
     b = j + lane // LANES % COLS
     first_channel = program % SPLITS * (CHUNKS * TILE_C)
     c = (first_channel + tl.expand_dims(tl.arange(0, TILE_C), 1 - AXIS)).to(INDEX)
+    grad_step = tl.full((), TILE_C, INDEX) * grad_strides[1]
+    grad_de_step = tl.full((), TILE_C, INDEX) * grad_de_strides[1]
 
     grad += n * grad_strides[0] + c * grad_strides[1]
     logits += n * logits_strides[0]
@@ -554,7 +556,7 @@ def backward_de(
                 grads = ()
                 offset = row * grad_strides[2] + col * grad_strides[3]
                 for chunk in tl.static_range(CHUNKS):
-                    at = _at(grad + chunk * TILE_C * grad_strides[1], offset, POINTS_LAST)
+                    at = _at(grad + chunk * grad_step, offset, POINTS_LAST)
                     if C % (CHUNKS * TILE_C) == 0:
                         g = tl.load(at, mask=mask, other=0.0)
                     else:
@@ -596,6 +598,6 @@ def backward_de(
     for q in tl.static_range(ROWS):
         for chunk in tl.static_range(CHUNKS):
             offset = (a + q) * grad_de_strides[2] + b * grad_de_strides[3]
-            at = _at(grad_de + chunk * TILE_C * grad_de_strides[1], offset, POINTS_LAST)
+            at = _at(grad_de + chunk * grad_de_step, offset, POINTS_LAST)
             mask = (c + chunk * TILE_C < C) & (a + q < H) & (b < W)
             tl.store(at, _add_up(sums[q][chunk], LANES), mask=mask)
