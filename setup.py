@@ -24,8 +24,8 @@ def cpu_kernel() -> dict:
     """What `setup` needs to build the CPU kernel; nothing where torch is absent."""
     try:
         from torch.utils.cpp_extension import BuildExtension, CppExtension
-    except ImportError:
-        print('fade_mm: no CPU kernel, since torch cannot be imported', file=sys.stderr)
+    except (ImportError, OSError) as error:  # OSError: torch's own libraries are missing
+        print(f'fade_mm: no CPU kernel, since torch cannot be imported: {error}', file=sys.stderr)
         return {}
 
     # One file per instruction set, chosen at run time: a wheel runs on any machine of its kind.
