@@ -75,6 +75,51 @@ def check_pair(en_name: str, en: Tensor, de: Tensor, scale_factor: int) -> None:
         )
 
 
+def check_operands(
+    de: Tensor,
+    logits: Tensor,
+    logits_de: Tensor | None,
+    gate: Tensor | None,
+    en: Tensor | None,
+    scale_factor: int,
+    softmax: bool,
+) -> None:
+    """Raise unless the arguments of the operator fit each other; see `ops.gated_reassemble`.
+
+    Raises:
+        TypeError, ValueError: they do not.
+    """
+    name = 'logits' if softmax else 'kernels'
+    check_positive(scale_factor=scale_factor)
+    check_feature('de', de)
+    check_feature(name, logits)
+    if not is_tracing():
+        kernel_size_of(name, logits)
+    check_pair(name, logits, de, scale_factor)
+    if logits_de is not None:
+        check_like('logits_de', logits_de, (*logits.shape[:2], *de.shape[2:]), de)
+    if (gate is None) != (en is None):
+        given, missing = ('en', 'gate') if gate is None else ('gate', 'en')
+        raise ValueError(f'gate and en go together, got {given} without {missing}')
+    if gate is not None:
+        check_like('gate', gate, (de.shape[0], 1, *de.shape[2:]), de)
+        check_like('en', en, (*de.shape[:2], *logits.shape[2:]), de)
+
+
+def check_like(name: str, x: Tensor, shape: tuple[int, ...], de: Tensor) -> None:
+    """Raise unless ``x`` is a feature of that shape on the device of ``de``.
+
+    Raises:
+        TypeError: it is no floating-point tensor.
+        ValueError: its shape or its device is another.
+    """
+    check_feature(name, x)
+    if x.device != de.device:
+        raise ValueError(f'{name} and de must be on the same device, got {x.device}, {de.device}')
+    if not is_tracing() and x.shape != shape:
+        raise ValueError(f'{name} must have shape {tuple(shape)}, got {tuple(x.shape)}')
+
+
 def check_positive(**values: int) -> None:
     """Raise unless each value is a positive integer.
 

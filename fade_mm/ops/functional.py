@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from . import dispatch, library
-from .checks import check_feature, check_pair, check_positive, is_tracing, kernel_size_of
+from .checks import check_operands
 
 
 def reassemble(
@@ -36,7 +36,8 @@ def reassemble(
 
     Source: CARAFE (arXiv 1905.02188), section 3.2.
     """
-    _check(de, scale_factor, 'kernels', kernels, backend)
+    dispatch.check_backend(backend)
+    check_operands(de, kernels, None, None, None, scale_factor, softmax=False)
     backend = backend or dispatch.preferred_backend()
     return library.gated_reassemble(de, kernels, None, None, None, scale_factor, False, backend)
 
@@ -82,32 +83,7 @@ def gated_reassemble(
 
     Source: FADE (arXiv 2207.10392), section 4.
     """
-    _check(de, scale_factor, 'logits', logits, backend)
-    if logits_de is not None:
-        _check_like('logits_de', logits_de, (*logits.shape[:2], *de.shape[2:]), de)
-    if (gate is None) != (en is None):
-        given, missing = ('en', 'gate') if gate is None else ('gate', 'en')
-        raise ValueError(f'gate and en go together, got {given} without {missing}')
-    if gate is not None:
-        _check_like('gate', gate, (de.shape[0], 1, *de.shape[2:]), de)
-        _check_like('en', en, (*de.shape[:2], *logits.shape[2:]), de)
+    dispatch.check_backend(backend)
+    check_operands(de, logits, logits_de, gate, en, scale_factor, softmax=True)
     backend = backend or dispatch.preferred_backend()
     return library.gated_reassemble(de, logits, logits_de, gate, en, scale_factor, True, backend)
-
-
-def _check(de: Tensor, scale_factor: int, name: str, kernels: Tensor, backend: str | None) -> None:
-    dispatch.check_backend(backend)
-    check_positive(scale_factor=scale_factor)
-    check_feature('de', de)
-    check_feature(name, kernels)
-    if not is_tracing():
-        kernel_size_of(name, kernels)
-    check_pair(name, kernels, de, scale_factor)
-
-
-def _check_like(name: str, x: Tensor, shape: tuple[int, ...], de: Tensor) -> None:
-    check_feature(name, x)
-    if x.device != de.device:
-        raise ValueError(f'{name} and de must be on the same device, got {x.device}, {de.device}')
-    if not is_tracing() and x.shape != shape:
-        raise ValueError(f'{name} must have shape {tuple(shape)}, got {tuple(x.shape)}')

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch._ops import OpOverloadPacket
 
 from . import dispatch
+from .checks import check_like, check_operands
 from .reference import empty_output
 
 _ARGUMENTS = (
@@ -19,8 +20,12 @@ _ARGUMENTS = (
     'fade_mm::gated_reassemble', mutates_args=(), schema=f'({_ARGUMENTS}) -> Tensor'
 )
 def gated_reassemble(de, logits, logits_de, gate, en, scale_factor, softmax, backend=None):
-    """Softmax (unless ``softmax`` is off), reassembly and gate; see `ops.gated_reassemble`."""
+    """Softmax (unless ``softmax`` is off), reassembly and gate; see `ops.gated_reassemble`.
+
+    The arguments are checked here too: while a program is traced, their sizes are unknown.
+    """
     tensors = de, logits, logits_de, gate, en
+    check_operands(*tensors, scale_factor, softmax)
     return dispatch.select(backend, *tensors).forward(*tensors, scale_factor, softmax)
 
 
@@ -34,6 +39,8 @@ def gated_reassemble_backward(
 ):
     """Gradients of the tensors that were given, in the order of the arguments."""
     tensors = grad, de, logits, logits_de, gate, en
+    check_operands(*tensors[1:], scale_factor, softmax)
+    check_like('grad', grad, (*de.shape[:2], *logits.shape[2:]), de)
     return dispatch.select(backend, *tensors).backward(*tensors, scale_factor, softmax)
 
 
