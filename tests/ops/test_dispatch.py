@@ -80,3 +80,28 @@ def test_without_the_cpu_kernel_plain_pytorch_runs_and_one_warning_says_so(monke
         gated_reassemble(DE, LOGITS)
     with pytest.raises(RuntimeError, match='installed without it'):
         gated_reassemble(DE, LOGITS, backend='cpu')
+
+
+def test_a_compiled_program_checks_the_shapes_that_it_meets():
+    compiled = torch.compile(
+        lambda de, logits, logits_de: gated_reassemble(de, logits, logits_de=logits_de),
+        fullgraph=True,
+        dynamic=True,
+        backend='aot_eager',
+    )
+    compiled(DE, LOGITS, torch.randn(1, 9, 4, 5))
+    with pytest.raises(ValueError, match=r'logits_de must have shape \(1, 9, 4, 5\), got'):
+        compiled(DE, LOGITS, torch.randn(1, 9, 3, 5))
+
+
+@pytest.mark.parametrize(
+    'shapes', [((2, 3, 4, 5), (1, 9, 8, 10)), ((1, 3, 0, 0), (1, 9, 0, 0)), ((1, 3, 4, 5),) * 2]
+)
+def test_the_operator_itself_checks_shapes(shapes):
+    de, logits = (torch.randn(shape) for shape in shapes)
+    with pytest.raises(ValueError, match='must have|do not fit'):
+        torch.ops.fade_mm.gated_reassemble(de, logits, None, None, None, 2, True, 'cpu')
+    with pytest.raises(ValueError, match='grad must have shape'):
+        torch.ops.fade_mm.gated_reassemble_backward(
+            torch.randn(1, 3, 8, 9), DE, LOGITS, None, None, None, 2, True, 'cpu'
+        )
