@@ -105,7 +105,7 @@ def test_a_compiled_program_checks_the_shapes_that_it_meets():
 )
 def test_the_operator_itself_checks_shapes(shapes):
     de, logits = (torch.randn(shape) for shape in shapes)
-    with pytest.raises(ValueError, match='must have|do not fit'):
+    with pytest.raises(ValueError, match=r'must have|do not fit'):
         torch.ops.fade_mm.gated_reassemble(de, logits, None, None, None, 2, True, 'cpu')
     with pytest.raises(ValueError, match='grad must have shape'):
         torch.ops.fade_mm.gated_reassemble_backward(
