@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.tools import ROOT
+
 PROGRAM = """
 import importlib.machinery, sys
 
@@ -73,7 +75,7 @@ assert '{reason}' in printed(), printed()
 
 def run(blocked, *programs):
     program = PROGRAM.format(blocked=set(blocked), program='\n'.join(programs))
-    return subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    return subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,11 @@ def test_the_operator_itself_checks_shapes(shapes):
     de, logits = (torch.randn(shape) for shape in shapes)
     with pytest.raises(ValueError, match=r'must have|do not fit'):
         torch.ops.fade_mm.gated_reassemble(de, logits, None, None, None, 2, True, 'cpu')
+
+
+def test_the_operators_backward_checks_shapes():
+    backward = torch.ops.fade_mm.gated_reassemble_backward
     with pytest.raises(ValueError, match='grad must have shape'):
-        torch.ops.fade_mm.gated_reassemble_backward(
-            torch.randn(1, 3, 8, 9), DE, LOGITS, None, None, None, 2, True, 'cpu'
-        )
+        backward(torch.randn(1, 3, 8, 9), DE, LOGITS, None, None, None, 2, True, 'cpu')
+    with pytest.raises(ValueError, match='do not fit'):
+        backward(torch.randn(1, 3, 8, 10), LOGITS, LOGITS[..., :5], None, None, None, 2, True)
