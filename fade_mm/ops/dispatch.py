@@ -16,17 +16,17 @@ _ORDER = {'cpu': ('cpu', 'reference', 'triton')}  # Triton can only be interpret
 _preferred: str | None = None
 
 
-def backends(*tensors: Tensor) -> dict[str, str | None]:
+def backends(tensor: Tensor, *others: Tensor) -> dict[str, str | None]:
     """Each backend, the fastest first, and why it cannot compute with the tensors.
 
     Args:
-        tensors: Arguments of `gated_reassemble`, one at least.
+        tensor, others: Arguments of `gated_reassemble`, in any order.
 
     Returns:
         The reason by backend, None where there is none. The first of these is the one that runs.
     """
-    order = _ORDER.get(tensors[0].device.type, BACKENDS)
-    return {name: BACKENDS[name].why_not(*tensors) for name in order}
+    order = _ORDER.get(tensor.device.type, BACKENDS)
+    return {name: BACKENDS[name].why_not(tensor, *others) for name in order}
 
 
 def available_backends(*tensors: Tensor) -> list[str]:
