@@ -37,21 +37,27 @@ def _guarded(load: Callable) -> Callable:
                 return _without_programs(load(filename, *args, **kwargs), filename)
         except UnpicklingError as error:
             named = re.search(r'GLOBAL (\S+)|function (.+)', str(error))
-            raise SetupError(
-                f'{filename} is refused: a checkpoint of weights does not need '
-                f'{(named[1] or named[2]) if named else error}, which it names and which might '
-                'run code'
-            ) from error
+            if named:
+                raise SetupError(
+                    f'{filename} is refused: a checkpoint of weights does not need '
+                    f'{named[1] or named[2]}, which it names and which might run code'
+                ) from error
+            # torch's message without its advice
+            reason = re.search(r'(?s:.*error: \s*)?(.*)', str(error))[1]
+            raise _unreadable(filename, reason) from error
         except ImportError as error:
             raise unavailable(filename, f'{error.name} is not installed') from error
         except OSError as error:
             raise unavailable(filename, str(error)) from error
         except (EOFError, LookupError, RuntimeError, ValueError, TypeError) as error:
-            reason = f'it is no checkpoint that torch can read ({type(error).__name__}: {error})'
-            raise unavailable(filename, reason) from error
+            raise _unreadable(filename, f'{type(error).__name__}: {error}') from error
 
     guarded.is_guarded = True
     return guarded
+
+
+def _unreadable(filename: str, reason: str) -> SetupError:
+    return unavailable(filename, f'it is no checkpoint that torch can read ({reason})')
 
 
 def _without_programs(checkpoint: object, filename: str) -> dict:

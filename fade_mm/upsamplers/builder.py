@@ -71,7 +71,9 @@ def build_upsampler(
     try:
         layer = cls(**args)
     except TypeError as error:
-        raise TypeError(f'cannot build the upsampler {cfg}: {error}') from error
+        raise TypeError(
+            f'cannot build the upsampler {cfg}: {error}; arguments are {", ".join(accepted)}'
+        ) from error
     up = layer if getattr(cls, 'guided', False) else Unguided(layer, scale_factor)
     up.is_upsampler = True
     return up

@@ -261,8 +261,12 @@ def test_a_checkpoint_that_is_a_list_is_refused(tmp_path):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'), 'cpu')
 
 
-def test_a_text_file_is_named_as_no_checkpoint(tmp_path):
+@pytest.mark.parametrize(
+    ('text', 'reason'), [('rubbish\n', '.+'), ('# Title\n', 'Unsupported operand 35')]
+)
+def test_a_text_file_is_named_as_no_checkpoint(text, reason, tmp_path):
     file = tmp_path / 'text.pth'
-    file.write_text('rubbish\n')
-    with pytest.raises(SetupError, match=r'text\.pth cannot be loaded: it is no checkpoint'):
+    file.write_text(text)
+    message = rf'text\.pth cannot be loaded: it is no checkpoint that torch can read \({reason}\)$'
+    with pytest.raises(SetupError, match=message):
         load_checkpoint(nn.Linear(2, 2), str(file))

@@ -150,7 +150,7 @@ def test_scale_factor_of_the_config_wins():
         (dict(type=3), TypeError, 'must be a name or a class, got 3'),
         (dict(type='deconv'), TypeError, "'deconv' needs an int kernel_size, got None"),
         (dict(type='pixel_shuffle'), TypeError, 'pixel_shuffle.*upsample_kernel'),
-        (dict(type='fade', kernel=5), TypeError, "cannot build the upsampler.*'kernel'"),
+        (dict(type='fade', kernel=5), TypeError, "upsampler.*'kernel'; .*up_kernel_size"),
         (dict(type='fade', scale_factor=0), ValueError, 'scale_factor must be at least 1'),
     ],
 )
