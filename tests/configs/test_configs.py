@@ -29,6 +29,7 @@ COMPETITORS = {
 }
 ABLATION = {f'fade-b{row}': FADE for row in range(1, 7)}
 TAGS = MAIN | COMPETITORS | ABLATION | {'indexnet-m2o': IndexNet}
+TAGS['mit-b0_nearest'] = torch.nn.Upsample  # elsewhere nearest is the host's own, without a layer
 LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
 
 
