@@ -2,10 +2,11 @@
 
 One GFLOP is 10^9 multiply-adds, counted by mmengine as the libraries' own tools do: products
 (convolutions, linear layers, attention, and the operators of fade_mm), norms, interpolation and
-pooling count; other elementwise operators, RoI pooling and post-processing do not. Auxiliary heads,
-which only train, are left out. Two-stage detectors get 1,000 proposals, the first 100 with masks
-(in cascades, all). A model whose library has no plain forward without ground truth is counted as
-it predicts. tools/paper_tables.py counts as the papers do, which differs by a little.
+pooling count; other elementwise operators, RoI pooling and post-processing do not. Auxiliary
+heads, which only train, are left out. Two-stage detectors get 1,000 proposals, the first 100 with
+masks (in cascades, all). A model whose library has no plain forward without ground truth is
+counted as it predicts; QueryInst, whose post-processing fails on random boxes, cannot be.
+tools/paper_tables.py counts as the papers do, which differs by a little.
 """
 
 import argparse

@@ -32,3 +32,5 @@ val_evaluator = [
     dict(type='fade_mm.BoundaryIoUMetric'),
 ]
 test_evaluator = val_evaluator
+# The published scores are the best of a run's.
+default_hooks = dict(checkpoint=dict(save_best='mIoU'))

@@ -66,11 +66,10 @@ def load_official_segformer(model: nn.Module, checkpoint: dict) -> None:
             else:
                 shape = tuple(value.shape)
                 faults.append(f'{source} has shape {shape}, the model needs {tuple(needed)}')
-    faults += [f'{name} is unknown' for name in theirs]
-    if faults:
-        raise SetupError(
-            f"the checkpoint is not the authors' SegFormer of this size:\n  {listed(faults)}"
-        )
+    unknown = [f'{name} is unknown' for name in theirs]
+    if faults or unknown:
+        lines = '\n  '.join(listed(some) for some in (unknown, faults) if some)
+        raise SetupError(f"the checkpoint is not the authors' SegFormer of this size:\n  {lines}")
     fusion = 'decode_head.fusion_conv.conv.weight'
     levels = len(model.decode_head.in_channels)
     # They concatenate from coarse to fine, mmsegmentation from fine to coarse.

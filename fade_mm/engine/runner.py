@@ -51,7 +51,7 @@ class CheckedRunner(Runner):
         """
         try:
             return super().build_model(model)
-        except (ImportError, KeyError, TypeError, ValueError) as error:
+        except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise SetupError(f'the model cannot be built: {error}') from error
 
     def build_evaluator(self, evaluator) -> Evaluator:

@@ -27,7 +27,7 @@ def build_model(cfg: Config) -> nn.Module:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         try:
             model = MODELS.build(cfg.model)
-        except (ImportError, KeyError, TypeError, ValueError) as error:
+        except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise SetupError(f'the model cannot be built: {error}') from error
     if getattr(model, 'auxiliary_head', None) is not None:
         model.auxiliary_head = None

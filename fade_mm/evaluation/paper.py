@@ -195,7 +195,7 @@ def find_run(folder: Path) -> tuple[str | None, str]:
     """The config, if there is one, and the checkpoint that a training left in its work dir.
 
     The checkpoint is the best one where the run kept it, as the published scores are the best of a
-    run's, else the last one.
+    run's, else the last one, which is the newest where no run said so.
 
     Raises:
         SetupError: there is no checkpoint.
@@ -205,9 +205,11 @@ def find_run(folder: Path) -> tuple[str | None, str]:
     found = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
     if not found and last.is_file():
         found = [folder / Path(last.read_text().strip()).name]  # the folder may have been moved
+    elif not found:
+        found = sorted(folder.glob('*.pth'), key=lambda path: path.stat().st_mtime)
     if not found or not found[-1].is_file():
         raise SetupError(
-            f'no checkpoint: {folder} has no best_*.pth, nor what last_checkpoint says'
+            f'no checkpoint: {folder} has no *.pth, or not the one that its last_checkpoint names'
         )
     return str(config) if config.is_file() else None, str(found[-1])
 

@@ -150,6 +150,10 @@ def test_the_best_checkpoint_of_a_run_is_preferred(tmp_path):
     (folder / 'last_checkpoint').write_text('/where/it/was/trained/iter_4.pth')
     with pytest.raises(SetupError, match='no checkpoint'):
         paper.find_run(folder)
+    (folder / 'last_checkpoint').rename(tmp_path / 'last_checkpoint')
+    (folder / 'converted.pth').touch()
+    assert paper.find_run(folder) == (None, str(folder / 'converted.pth'))
+    (tmp_path / 'last_checkpoint').rename(folder / 'last_checkpoint')
     (folder / 'iter_4.pth').touch()
     assert paper.find_run(folder) == (None, str(folder / 'iter_4.pth'))
     (folder / 'row.py').touch()
