@@ -156,10 +156,14 @@ def main() -> None:
     rows = paper.read_rows(DATA)
     names = TABLES if args.table == 'all' else (args.table,)
     wanted = {name: paper.select(rows, name) for name in names}
+    every = [row for row in rows if any(row in members for members in wanted.values())]
+    scored = [row for row in every if row.table in wanted]
+    folders = [args.checkpoints / row.stem for row in scored if args.checkpoints and row.config]
+    if folders and not any(folder.is_dir() for folder in folders):
+        say(f'--checkpoints: {args.checkpoints} has no folder of a row, e.g. {folders[-1].name}')
     with contextlib.redirect_stdout(sys.stderr):  # mmengine logs there
-        every = [row for row in rows if any(row in members for members in wanted.values())]
         paper.count(every, say)
-        paper.score([row for row in every if row.table in wanted], args.checkpoints, say)
+        paper.score(scored, args.checkpoints, say)
     if args.format == 'json':
         print(json.dumps([r.as_json(name) for name, rs in wanted.items() for r in rs], indent=1))
         return

@@ -50,7 +50,8 @@ def _guarded(load: Callable) -> Callable:
         except OSError as error:
             raise unavailable(filename, str(error)) from error
         except (EOFError, LookupError, RuntimeError, ValueError, TypeError) as error:
-            raise _unreadable(filename, f'{type(error).__name__}: {error}') from error
+            reason = f'{type(error).__name__}: {error}'.removesuffix(': ')
+            raise _unreadable(filename, reason) from error
 
     guarded.is_guarded = True
     return guarded

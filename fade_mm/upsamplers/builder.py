@@ -44,7 +44,9 @@ def build_upsampler(
         ValueError: no layer of that name is registered.
     """
     if not isinstance(cfg, dict) or 'type' not in cfg:
-        raise TypeError(f"upsample_cfg must be a dict with a 'type', e.g. 'fade', got {cfg!r}")
+        raise TypeError(
+            f"upsample_cfg must be a dict with a 'type', e.g. dict(type='fade'), got {cfg!r}"
+        )
     args = dict(cfg)
     layer_type = args.pop('type')
     cls = _find(layer_type)

@@ -262,7 +262,8 @@ def test_a_checkpoint_that_is_a_list_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('text', 'reason'), [('rubbish\n', '.+'), ('# Title\n', 'Unsupported operand 35')]
+    ('text', 'reason'),
+    [('rubbish\n', '.+'), ('# Title\n', 'Unsupported operand 35'), ('', 'EOFError')],
 )
 def test_a_text_file_is_named_as_no_checkpoint(text, reason, tmp_path):
     file = tmp_path / 'text.pth'

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -165,6 +166,13 @@ def test_a_table_with_published_figures_alone(capsys):
 def test_a_wrong_folder_ends_with_one_line(small_rows):
     with pytest.raises(SystemExit, match='--checkpoints: there is no folder nowhere'):
         run('paper_tables', 'ablation', '--checkpoints', 'nowhere')
+
+
+def test_a_folder_without_a_row_of_the_table_is_mentioned(small_rows, tmp_path, capsys):
+    run('paper_tables', 'detection', '--checkpoints', tmp_path)
+    name = Path(BCCD.format('fade')).stem
+    expected = f'--checkpoints: {tmp_path} has no folder of a row, e.g. {name}\n'
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def test_flops_of_stock_segformer_b1(capsys):

@@ -146,7 +146,7 @@ def test_scale_factor_of_the_config_wins():
     [
         (dict(type='fadd'), ValueError, "'fadd'; there are a2u, carafe, dysample, fade.*nearest"),
         (dict(mode='nearest'), TypeError, "must be a dict with a 'type'"),
-        ('fade', TypeError, "must be a dict with a 'type'"),
+        ('fade', TypeError, r"e\.g\. dict\(type='fade'\), got 'fade'"),
         (dict(type=3), TypeError, 'must be a name or a class, got 3'),
         (dict(type='deconv'), TypeError, "'deconv' needs an int kernel_size, got None"),
         (dict(type='pixel_shuffle'), TypeError, 'pixel_shuffle.*upsample_kernel'),
