@@ -5,6 +5,7 @@ import os
 from contextlib import nullcontext
 
 import cv2
+import mmengine  # noqa: F401  alone, first: yapf, within, fails where two processes make its cache
 import numpy as np
 import pytest
 
