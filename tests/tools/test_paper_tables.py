@@ -125,10 +125,14 @@ def test_an_evaluation_without_the_metrics_says_so(monkeypatch):
         paper.scores(row, '', '', '')
 
 
-def test_complexity_takes_no_checkpoints(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        run('paper_tables', 'complexity', '--checkpoints', tmp_path)
-    assert 'complexity evaluates nothing' in capsys.readouterr().err
+def test_complexity_evaluates_no_checkpoints(small_rows, tmp_path, capsys):
+    (row, *_) = tables(capsys, 'complexity', '--checkpoints', tmp_path)
+    assert row['metrics'] is None
+
+
+def test_scores_alone_count_nothing(small_rows, capsys):
+    run('paper_tables', 'detection')
+    assert 'counting' not in capsys.readouterr().err
 
 
 def test_complexity_needs_no_data(small_rows, capsys):
