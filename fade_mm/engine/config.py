@@ -35,7 +35,8 @@ def load_config(
 
     Returns:
         The config; on a machine without a GPU, with plain batch norm instead of SyncBN, which
-        needs one, and with gloo instead of nccl between processes.
+        needs one, and with gloo instead of nccl between processes. A data loader without worker
+        processes has none that persist, whatever the config inherits.
 
     Raises:
         SetupError: the config does not exist, cannot be read or has no model, or asks a host class
@@ -46,6 +47,9 @@ def load_config(
     if not cfg.get('model'):
         raise SetupError(f'config {name} has no model; give a config of a whole model')
     _check_hosts(cfg)
+    for node in _dicts(cfg._cfg_dict):
+        if node.get('num_workers') == 0:
+            node['persistent_workers'] = False
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
     if not torch.cuda.is_available():

@@ -37,7 +37,6 @@ def data_options(root, loaders=('train', 'val', 'test')):
     for loader in loaders:
         yield f'{loader}_dataloader.dataset.data_root={root}'
         yield f'{loader}_dataloader.num_workers=0'
-        yield f'{loader}_dataloader.persistent_workers=False'
 
 
 def camvid_options(root, iterations=4, **options):
