@@ -30,9 +30,11 @@ $(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
 	MMCV_WITH_OPS=1 $(PIP) install --quiet --no-build-isolation -r requirements/mmcv.txt
 	touch $@
 
+# The import makes yapf's cache, which several processes of one training cannot do at once.
 $(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops/csrc/*)
 	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg onnx tests,-r requirements/$(name).txt)
 	$(PIP) install --quiet --no-build-isolation --no-deps -e .
+	$(VENV)/bin/python -W ignore -c 'import mmengine'
 	touch $@
 
 demo: setup
