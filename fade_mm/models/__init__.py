@@ -31,11 +31,16 @@ _PACKAGES = {
 
 def _unavailable(name: str, library: str, error: Exception) -> type:
     """A class that stands in for ``name`` and says why it cannot be built."""
+    command = f'pip install {_PACKAGES[library]}'
+    if getattr(error, 'name', None) == 'mmcv._ext':  # mmcv-lite, or mmcv without its operators
+        command = (
+            'pip uninstall mmcv mmcv-lite; '
+            "MMCV_WITH_OPS=1 pip install --no-build-isolation 'mmcv>=2.0.0rc4,<2.2.0'"
+        )
 
     def __init__(self, *args, **kwargs) -> None:
         raise ImportError(
-            f'fade_mm.{name} needs {library}, which cannot be imported ({error}); '
-            f'run: pip install {_PACKAGES[library]}'
+            f'fade_mm.{name} needs {library}, which cannot be imported ({error}); run: {command}'
         ) from error
 
     return type(name, (), {'__init__': __init__})

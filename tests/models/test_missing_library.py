@@ -13,7 +13,9 @@ import importlib.machinery, sys
 Finder = importlib.machinery.PathFinder
 find = Finder.find_spec
 blocked = {blocked!r}
-Finder.find_spec = lambda name, *a: None if name.split('.')[0] in blocked else find(name, *a)
+Finder.find_spec = lambda name, *a: (
+    None if {{name, name.split('.')[0]}} & blocked else find(name, *a)
+)
 import torch
 
 {program}
@@ -114,8 +116,12 @@ def run(blocked, *programs):
                 MISSING.format(name='SegFPN', library='mmseg', package='mmsegmentation ftfy regex'),
             ],
         ),
+        (
+            ['mmcv._ext'],  # mmcv-lite
+            [OPERATOR, MISSING.format(name='FPN', library='mmdet', package='--no-build-isolation')],
+        ),
     ],
-    ids=['without-mmseg', 'without-mmdet', 'without-both', 'without-ftfy'],
+    ids=['without-mmseg', 'without-mmdet', 'without-both', 'without-ftfy', 'mmcv-lite'],
 )
 def test_the_rest_works(blocked, programs):
     done = run(blocked, *programs)
