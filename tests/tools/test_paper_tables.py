@@ -125,14 +125,16 @@ def test_an_evaluation_without_the_metrics_says_so(monkeypatch):
         paper.scores(row, '', '', '')
 
 
-def test_complexity_evaluates_no_checkpoints(small_rows, tmp_path, capsys):
-    (row, *_) = tables(capsys, 'complexity', '--checkpoints', tmp_path)
-    assert row['metrics'] is None
+@pytest.mark.parametrize('table', ['complexity', 'matting'])
+def test_a_table_without_scores_evaluates_no_checkpoints(table, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(paper, 'count', lambda rows, say: None)
+    run('paper_tables', table, '--checkpoints', tmp_path)
+    assert capsys.readouterr().err == f'--checkpoints: {table} evaluates none\n'
 
 
-def test_scores_alone_count_nothing(small_rows, capsys):
+def test_scores_alone_count_nothing(monkeypatch):
+    monkeypatch.setattr(paper, 'count', lambda rows, say: pytest.fail('counted'))
     run('paper_tables', 'detection')
-    assert 'counting' not in capsys.readouterr().err
 
 
 def test_complexity_needs_no_data(small_rows, capsys):
