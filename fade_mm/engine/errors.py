@@ -1,7 +1,8 @@
 """Errors for the person who set a run up."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class SetupError(Exception):
@@ -21,6 +22,15 @@ def unavailable(weights: str, reason: str) -> SetupError:
             '(model.pretrained=FILE or None, where the config has that)'
         )
     return SetupError(message)
+
+
+@contextmanager
+def naming_build_errors() -> Iterator[None]:
+    """Turn what building a model from a wrong config raises into a `SetupError`."""
+    try:
+        yield
+    except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise SetupError(f'the model cannot be built: {error}') from error
 
 
 def listed(faults: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from .checkpoint import use_safe_checkpoints
 from .config import add_hook, check_packages, check_weights, join_processes
-from .errors import SetupError
+from .errors import SetupError, naming_build_errors
 
 
 class CheckedRunner(Runner):
@@ -49,10 +49,8 @@ class CheckedRunner(Runner):
         Raises:
             SetupError: a name or an argument in its config is wrong, or a library is missing.
         """
-        try:
+        with naming_build_errors():
             return super().build_model(model)
-        except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise SetupError(f'the model cannot be built: {error}') from error
 
     def build_evaluator(self, evaluator) -> Evaluator:
         """Build an evaluator whose files exist.

@@ -10,6 +10,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from fade_mm.engine import SetupError
+from fade_mm.engine.errors import naming_build_errors
 from fade_mm.upsamplers.flops import count_as_published
 
 NUM_PROPOSALS = 1000
@@ -24,11 +25,8 @@ def build_model(cfg: Config) -> nn.Module:
     Raises:
         SetupError: the model cannot be built.
     """
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        try:
-            model = MODELS.build(cfg.model)
-        except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise SetupError(f'the model cannot be built: {error}') from error
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')), naming_build_errors():
+        model = MODELS.build(cfg.model)
     if getattr(model, 'auxiliary_head', None) is not None:
         model.auxiliary_head = None
     return model.eval()
