@@ -202,16 +202,20 @@ def find_run(folder: Path) -> tuple[str | None, str]:
     """
     config = folder / f'{folder.name}.py'
     last = folder / 'last_checkpoint'
-    found = sorted(folder.glob('best_*.pth'), key=lambda path: path.stat().st_mtime)
-    if not found and last.is_file():
-        found = [folder / Path(last.read_text().strip()).name]  # the folder may have been moved
-    elif not found:
-        found = sorted(folder.glob('*.pth'), key=lambda path: path.stat().st_mtime)
-    if not found or not found[-1].is_file():
+    checkpoint = _newest(folder.glob('best_*.pth'))
+    if checkpoint is None and last.is_file():
+        checkpoint = folder / Path(last.read_text().strip()).name  # the folder may have been moved
+    elif checkpoint is None:
+        checkpoint = _newest(folder.glob('*.pth'))
+    if checkpoint is None or not checkpoint.is_file():
         raise SetupError(
             f'no checkpoint: {folder} has no *.pth, or not the one that its last_checkpoint names'
         )
-    return str(config) if config.is_file() else None, str(found[-1])
+    return str(config) if config.is_file() else None, str(checkpoint)
+
+
+def _newest(paths: Iterable[Path]) -> Path | None:
+    return max(paths, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def scores(row: Row, config: str, checkpoint: str, work_dir: str) -> dict[str, float]:
