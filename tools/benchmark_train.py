@@ -43,8 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 def training_step(file: str) -> tuple[Callable, bool]:
     """A function that takes a step of a config's training, and whether it upsamples with us."""
-    cfg = load_config(file)
-    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg = load_config(file, {'train_dataloader.num_workers': 0})
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         torch.manual_seed(0)
         model = MODELS.build(cfg.model).train()
