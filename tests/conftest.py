@@ -5,7 +5,7 @@ import os
 from contextlib import nullcontext
 
 import cv2
-import mmengine  # noqa: F401  alone, first: yapf, within, fails where two processes make its cache
+import mmengine  # noqa: F401  before the test processes start: yapf, inside, makes a cache
 import numpy as np
 import pytest
 
