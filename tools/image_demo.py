@@ -51,7 +51,6 @@ def find_images(paths: list[Path]) -> list[Path]:
 
 def build_inferencer(args: argparse.Namespace):
     """The host library's inferencer, with a checkpoint that fits its model."""
-    engine.use_safe_checkpoints()
     engine.check_weights([args.checkpoint])
     cfg = engine.load_config(args.config, args.cfg_options)
     if cfg.get('default_scope') == 'mmseg':

@@ -77,7 +77,6 @@ def resume(cfg: Config, checkpoint: str) -> None:
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    engine.use_safe_checkpoints()
     options = dict(args.cfg_options or {})
     if args.amp:
         options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic'}

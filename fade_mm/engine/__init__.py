@@ -9,11 +9,12 @@ from .config import (
     load_config,
     pretrained_weights,
 )
-from .errors import SetupError, run_tool
+from .errors import SetupError
 from .fit import CheckpointFitHook, load_checkpoint
 from .official import load_official_segformer
 from .random_state import RandomStateHook
 from .runner import CheckedRunner, evaluate
+from .tool import run_tool
 
 __all__ = [
     'CheckedRunner',

@@ -1,7 +1,6 @@
 """Errors for the person who set a run up."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -37,15 +36,3 @@ def listed(faults: Sequence[str]) -> str:
     """The first ten of a message's items on lines of their own, and how many more there are."""
     more = [f'and {len(faults) - 10} more'] if len(faults) > 10 else []
     return '\n  '.join([*faults[:10], *more])
-
-
-def run_tool(main: Callable[[], int | None]) -> None:
-    """Run a tool's ``main``; exit with its code, if not 0, or with a `SetupError`'s message."""
-    try:
-        code = main()
-    except SetupError as error:
-        # An error in a data loader's process arrives inside of that process's stack trace.
-        message = str(error).rsplit('SetupError: ', 1)[-1].strip()
-        sys.exit(f'error: {message}')
-    if code:
-        sys.exit(code)

@@ -6,7 +6,9 @@ says, so it gets these instead, which can only ever make numbers and arrays of n
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pickle import UnpicklingError
 
 import numpy as np
@@ -15,20 +17,33 @@ from mmengine.logging import HistoryBuffer
 _STATISTICS = ('min', 'max', 'current', 'mean')
 
 
-def allowed_globals() -> list:
-    """What to hand to `torch.serialization.safe_globals`."""
+reading_data = ContextVar('reading_data', default=False)  # of this thread, or this task, alone
+
+
+@contextmanager
+def data_alone() -> Iterator[None]:
+    """What is read inside may hold tensors and `allowed_globals`, whatever others have admitted."""
+    token = reading_data.set(True)
+    try:
+        yield
+    finally:
+        reading_data.reset(token)
+
+
+def allowed_globals() -> dict[str, object]:
+    """What stands in for the names that the unpickler is told to admit."""
     functions = {'_reconstruct': _Array, 'scalar': _scalar}
-    return [
-        HistoryBuffer,
-        (_statistic, 'builtins.getattr'),
-        (_Array, 'numpy.ndarray'),
-        (_DType, 'numpy.dtype'),
-        *(
-            (function, f'numpy.{core}.multiarray.{name}')
+    return {
+        'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+        'builtins.getattr': _statistic,
+        'numpy.ndarray': _Array,
+        'numpy.dtype': _DType,
+        **{
+            f'numpy.{core}.multiarray.{name}': function
             for name, function in functions.items()
             for core in ('core', '_core')  # before and after numpy 2
-        ),
-    ]
+        },
+    }
 
 
 def _statistic(owner: type, name: str) -> Callable:

@@ -6,10 +6,7 @@ cannot be imported are registered all the same: building one says what to instal
 
 from importlib import import_module
 
-from fade_mm.engine.checkpoint import use_safe_checkpoints
 from fade_mm.registry import MODELS
-
-use_safe_checkpoints()  # wherever these models are built, their checkpoints load
 
 _HOSTS = {
     'FPN': ('mmdet', 'necks.fpn'),

@@ -58,7 +58,6 @@ def main() -> None:
     args = parse_args()
     check_output(args.output)
     engine.check_weights([args.input])
-    engine.use_safe_checkpoints()
     checkpoint = CheckpointLoader.load_checkpoint(args.input, 'cpu')
 
     config = FOLDER / CONFIGS[args.to]
