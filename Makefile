@@ -1,5 +1,6 @@
 # make demo   set up .venv, train with and without FADE on generated pictures, draw the difference
-# make test   set up .venv and run the whole suite
+# make test   set up .venv and run the test suite
+# make test-slow  and the tests that are left out there, which take longer
 # make setup  set up .venv alone
 #
 # PYTHON  interpreter to set up with, 3.11 or 3.12
@@ -10,7 +11,7 @@ TORCH ?= -r requirements/torch.txt
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test test-slow lint clean
 setup: $(VENV)/.ready
 
 # Each step leaves a mark, so that an interrupted set-up goes on where it stopped.
@@ -40,8 +41,13 @@ $(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops
 demo: setup
 	$(VENV)/bin/python tools/demo.py
 
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+
 test: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST) -m 'not slow'
+
+test-slow: setup
+	$(PYTEST) -m slow
 
 lint: setup
 	$(VENV)/bin/ruff check .

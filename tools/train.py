@@ -8,7 +8,6 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.runner import CheckpointLoader, find_latest_checkpoint
 
 from fade_mm import engine
 
@@ -59,21 +58,6 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def resume(cfg: Config, checkpoint: str) -> None:
-    """Go on from a checkpoint, with the seed that its run had."""
-    cfg.resume = True
-    cfg.load_from = None if checkpoint == 'auto' else checkpoint
-    path = cfg.load_from or find_latest_checkpoint(cfg.work_dir)
-    if path is None:
-        print(f'No checkpoint in {cfg.work_dir} to resume from: training from the beginning.')
-        return
-    engine.check_weights([path])
-    meta = CheckpointLoader.load_checkpoint(path, 'cpu').get('meta', {})
-    if 'iter' not in meta:
-        raise engine.SetupError(f'{path} holds weights alone; start from it with load_from={path}')
-    cfg.randomness = {**cfg.get('randomness', {}), 'seed': meta.get('seed')}
-
-
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -85,18 +69,28 @@ def main() -> None:
     check_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    resumed = None
     if args.resume or cfg.get('resume'):
-        resume(cfg, args.resume or cfg.get('load_from') or 'auto')
+        checkpoint = args.resume or cfg.get('load_from') or 'auto'
+        resumed = engine.prepare_resumption(cfg, checkpoint)
+        if resumed is None:
+            print(f'No checkpoint in {cfg.work_dir} to resume from: training from the beginning.')
+        elif done := engine.finished(cfg, resumed):
+            print(done)
+            return
     engine.check_weights([cfg.get('load_from'), *engine.pretrained_weights(cfg)])
-    engine.add_hook(cfg, type='fade_mm.RandomStateHook')
     engine.add_hook(
         cfg,
         type='fade_mm.CheckpointFitHook',
         may_lack_upsamplers=not cfg.get('resume'),
         may_lack=cfg.get('load_from_may_lack', []),
     )
+    engine.add_hook(cfg, type='fade_mm.ResultHook', config=args.config, options=options)
     engine.join_processes(args.launcher)
-    engine.CheckedRunner.from_cfg(cfg).train()
+    runner = engine.CheckedRunner.from_cfg(cfg)
+    if resumed:
+        runner.resumed_iteration = resumed['iter']
+    runner.train()
 
 
 if __name__ == '__main__':

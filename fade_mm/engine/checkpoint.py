@@ -56,7 +56,7 @@ def _asking_for_a_config(init: Callable) -> Callable:
     def init_model(self, cfg, weights, device='cpu'):
         if not cfg:
             raise SetupError(
-                f'the config of {weights} is asked for: a config in a checkpoint is code, and it is '
+                f'no model comes from {weights} alone: the config in a checkpoint is code, and is '
                 f"not run. Give the config, too: {type(self).__name__}('CONFIG.py', {weights!r})"
             )
         return init(self, cfg, weights, device)

@@ -216,7 +216,7 @@ def test_a_model_from_its_weights_alone_is_refused_in_one_line(files, tmp_path):
         visualize = postprocess = None
 
     Inferencer.__abstractmethods__ = frozenset()
-    with pytest.raises(SetupError, match=r"is code, and it is not run.*Inferencer\('CONFIG\.py', "):
+    with pytest.raises(SetupError, match=r"is code, and is not run.*Inferencer\('CONFIG\.py', "):
         Inferencer(weights=str(tmp_path / 'a.pth'))
     assert not (tmp_path / 'ran').exists()
 
