@@ -1,0 +1,82 @@
+"""Keep docs/results.yml, the file of all runs, and the tables that the pages make of it.
+
+python tools/results.py append work_dirs/NAME    # what tools/train.py or tools/test.py left
+python tools/results.py tables                   # make the tables of docs/*.md anew
+python tools/results.py tables --check           # only say which pages disagree
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+from fade_mm import engine
+from fade_mm.engine import results
+from fade_mm.evaluation import result_tables
+
+DOCS = Path(__file__).resolve().parents[1] / 'docs'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--data', type=Path, default=DOCS / 'results.yml', help='default: docs/results.yml'
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    append = commands.add_parser('append', help='append runs')
+    append.add_argument(
+        'runs',
+        nargs='+',
+        type=Path,
+        metavar='WORK_DIR',
+        help="a run's folder, with result.yml or else test_result.yml in it; or such a file",
+    )
+    tables = commands.add_parser('tables', help='make the tables')
+    tables.add_argument('pages', nargs='*', type=Path, help='default: docs/*.md')
+    tables.add_argument('--check', action='store_true', help='write nothing, fail if they differ')
+    return parser.parse_args()
+
+
+def append(data: Path, run: Path) -> None:
+    """Append what a run has left."""
+    if run.is_dir():
+        left = [run / name for name in ('result.yml', 'test_result.yml')]
+        run = next((path for path in left if path.is_file()), left[0])
+    results.append_run(data, run)
+    print(f'appended: {run}')
+
+
+def make_tables(pages: list[Path], runs: list[dict], only_check: bool) -> None:
+    """Make the tables of pages, or say which of them are not those of the runs."""
+    stale = {}
+    for page in pages:
+        text = page.read_text(encoding='utf-8')
+        try:
+            filled = result_tables.fill(text, runs)
+        except engine.SetupError as error:
+            raise engine.SetupError(f'{page}: {error}') from error
+        if filled != text:
+            stale[page] = filled
+    if stale and only_check:
+        names = ', '.join(map(str, stale))
+        raise engine.SetupError(f'{names}: not the tables of the runs; run tools/results.py tables')
+    for page, text in stale.items():
+        results.write(page, text)
+        print(f'written: {page}')
+
+
+def main() -> None:
+    args = parse_args()
+    if args.command == 'append':
+        for run in args.runs:
+            append(args.data, run)
+    else:
+        pages = args.pages or sorted(DOCS.glob('*.md'))
+        make_tables(pages, results.read_runs(args.data), args.check)
+
+
+if __name__ == '__main__':
+    engine.run_tool(main)
