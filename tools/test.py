@@ -45,6 +45,8 @@ def main() -> None:
         task.draw(args.show_dir)
     if args.tta:
         task.augment()
+    hook = dict(type='fade_mm.ResultHook', config=args.config, options=args.cfg_options)
+    engine.add_hook(cfg, **hook)
     engine.evaluate(cfg, args.checkpoint)
     for place in filter(None, (args.out, args.show_dir)):
         print(f'written: {place}')

@@ -13,6 +13,8 @@ from .errors import SetupError
 from .fit import CheckpointFitHook, load_checkpoint
 from .official import load_official_segformer
 from .random_state import RandomStateHook
+from .result_hook import ResultHook
+from .resumption import finished, prepare_resumption
 from .runner import CheckedRunner, evaluate
 from .tool import run_tool
 
@@ -20,15 +22,18 @@ __all__ = [
     'CheckedRunner',
     'CheckpointFitHook',
     'RandomStateHook',
+    'ResultHook',
     'SetupError',
     'add_hook',
     'check_packages',
     'check_weights',
     'evaluate',
+    'finished',
     'join_processes',
     'load_checkpoint',
     'load_config',
     'load_official_segformer',
+    'prepare_resumption',
     'pretrained_weights',
     'run_tool',
     'use_safe_checkpoints',
