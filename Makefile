@@ -6,6 +6,7 @@
 # PYTHON  interpreter to set up with, 3.11 or 3.12
 # TORCH   what pip installs torch from, e.g. another version, with any option of pip
 
+SHELL := bash
 PYTHON ?= $(firstword $(shell for v in 3.11 3.12; do python$$v -c '' 2>/dev/null && echo python$$v; done; true) python3)
 TORCH ?= -r requirements/torch.txt
 VENV := .venv
@@ -14,6 +15,7 @@ PIP := $(VENV)/bin/python -m pip
 .PHONY: setup demo test test-slow lint clean
 setup: $(VENV)/.ready
 
+# Python's own flags (-g) would double the time and take 1 GB a compiler; -g0 leaves the code as it is.
 # Each step leaves a mark, so that an interrupted set-up goes on where it stopped.
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
@@ -27,8 +29,12 @@ $(VENV)/.torch: $(VENV)/.python requirements/torch.txt
 
 $(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
 	$(PIP) install --quiet -r requirements/build.txt
-	@echo "Installing mmcv: the first time, it is compiled, which takes 6 minutes on 2 cores."
-	MMCV_WITH_OPS=1 $(PIP) install --quiet --no-build-isolation -r requirements/mmcv.txt
+	@echo "Installing mmcv: the first time, it is compiled, which takes some minutes."
+	@set -o pipefail; MMCV_WITH_OPS=1 CFLAGS="-g0 $$CFLAGS" CXXFLAGS="-g0 $$CXXFLAGS" \
+	  $(PIP) install --verbose --no-build-isolation -r requirements/mmcv.txt 2>&1 \
+	  | tee $(VENV)/mmcv.log \
+	  | awk 'match($$0, /\[[0-9]+\/[0-9]+\]/) { print "mmcv: file " substr($$0, RSTART, RLENGTH); fflush() }' \
+	  || { tail -n 40 $(VENV)/mmcv.log; exit 1; }
 	touch $@
 
 # The import makes yapf's cache, which several processes of one training cannot do at once.

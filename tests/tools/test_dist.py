@@ -2,18 +2,24 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from tests.engine.test_resume import assert_same_state, log, workers
 from tests.tools import CAMVID, ROOT, camvid_options, config
 
-PORT = str(20000 + os.getpid() % 20000)
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        return str(taken.getsockname()[1])
 
 
 def dist(tool, *arguments):
-    environment = os.environ | dict(PYTHON=sys.executable, PORT=PORT, OMP_NUM_THREADS='1')
+    environment = os.environ | dict(PYTHON=sys.executable, PORT=free_port(), OMP_NUM_THREADS='1')
     command = [ROOT / f'tools/dist_{tool}.sh', *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -39,6 +45,25 @@ def test_two_processes_train_and_score_what_one_scores(segmentation_root, tmp_pa
     one, two = (metrics(tmp_path / f'test{processes}') for processes in (1, 2))
     for name in ('mIoU', 'mBIoU', 'aAcc'):
         assert one[name] == two[name]
+
+
+@pytest.mark.parametrize('diff_rank_seed', [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_two_processes_resume_exactly(diff_rank_seed, segmentation_root, tmp_path):
+    """Each draws what it drew before; another number of processes is said to be inexact."""
+    cfg = config(CAMVID, 'fade')
+    options = [
+        *camvid_options(
+            segmentation_root, **{'randomness.diff_rank_seed': diff_rank_seed, 'randomness.seed': 5}
+        ),
+        *workers(1),
+    ]
+    dist('train', cfg, 2, '--work-dir', tmp_path / 'whole', '--cfg-options', *options)
+    resume = ['--resume', tmp_path / 'whole/iter_2.pth', '--cfg-options', *options]
+    dist('train', cfg, 2, '--work-dir', tmp_path / 'parts', *resume)
+    assert_same_state(tmp_path / 'whole/iter_4.pth', tmp_path / 'parts/iter_4.pth')
+    assert 'not exact' not in log(tmp_path / 'parts')
+    dist('train', cfg, 1, '--work-dir', tmp_path / 'one', *resume)
+    assert 'Resuming is not exact: 2 processes before, 1 now.' in log(tmp_path / 'one')
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train', 'slurm_test'])
