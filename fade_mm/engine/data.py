@@ -1,0 +1,110 @@
+"""The files of a data set: whether they are there, and which of them an error is about."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from mmengine.dataset import BaseDataset
+from mmengine.dist import is_main_process
+
+from .errors import SetupError
+
+
+def leaves(dataset) -> Iterator[BaseDataset]:
+    """The data sets inside of any wrappers."""
+    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    for item in inner:
+        if item is not None:
+            yield from leaves(item)
+    if inner == [None] and isinstance(dataset, BaseDataset):
+        yield dataset
+
+
+def check_files(dataset: BaseDataset) -> None:
+    """Raise unless each file of a data set on a local disk exists.
+
+    A path says where a file is only if its reader says so: what is read from a storage (LMDB, Ceph
+    with mapped paths, memcached, HTTP), or by a transform that knows no storage, is left alone.
+    One process looks for all, and lists each folder once, which is quick on a network's disks too.
+
+    Raises:
+        SetupError: files are missing.
+    """
+    if not is_main_process() or not _is_local(dataset):
+        return
+    files_of = cache(_files_of)
+    missing = []
+    for index in range(len(dataset)):
+        for key, path in dataset.get_data_info(index).items():
+            if not key.endswith('_path') or not isinstance(path, str) or '://' in path:
+                continue
+            folder, name = os.path.split(path)
+            # The second look is for disks that take a name in other letters than they list.
+            if name not in files_of(folder) and not os.path.isfile(path):
+                missing.append(path)
+    if missing:
+        raise SetupError(
+            f'{len(missing)} files of the data set are missing, the first ones being\n  '
+            + '\n  '.join(missing[:5])
+        )
+
+
+def _is_local(dataset: BaseDataset) -> bool:
+    """Whether all that reads the files of a data set reads them from a disk."""
+    transforms = getattr(dataset.pipeline, 'transforms', ())
+    readers = [x for x in transforms if hasattr(x, 'backend_args')]
+    storages = [
+        getattr(reader, name, None)
+        for reader in (dataset, *readers)
+        for name in ('backend_args', 'file_client_args')
+    ]
+    names = {storage.get('backend', 'local') for storage in storages if storage}
+    return bool(readers) and names <= {'local', 'disk'}
+
+
+def _files_of(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder or '.') as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:  # there is none, or it may not be listed
+        return set()
+
+
+class NamingPipeline:
+    """A data pipeline whose errors name the files that it was working on."""
+
+    def __init__(self, pipeline: Callable, dataset: BaseDataset) -> None:
+        self.pipeline = pipeline
+        self.classes = len(dataset.metainfo.get('classes') or ())
+        self.ignore_index = getattr(dataset, 'ignore_index', None)
+
+    def __getattr__(self, name: str):
+        if name.startswith('__') or name == 'pipeline':
+            raise AttributeError(name)
+        return getattr(self.pipeline, name)
+
+    def __call__(self, sample: dict):
+        files = [sample[key] for key in ('img_path', 'seg_map_path') if sample.get(key)]
+        try:
+            result = self.pipeline(sample)
+        except Exception as error:
+            raise SetupError(
+                f'cannot read or transform {" with ".join(files) or "a sample"}: '
+                f'{type(error).__name__}: {error}'
+            ) from error
+        self._check_labels(result, files)
+        return result
+
+    def _check_labels(self, result, files: list[str]) -> None:
+        packed = result.get('data_samples') if isinstance(result, dict) else None
+        if self.ignore_index is None or not self.classes:
+            return  # no data set of mmsegmentation
+        if packed is None or 'gt_sem_seg' not in packed:
+            return
+        labels = packed.gt_sem_seg.data
+        labels = labels[labels != self.ignore_index]
+        if labels.numel() and labels.max() >= self.classes:
+            raise SetupError(
+                f'{files[-1]} has label {labels.max()}, but the data set has {self.classes} '
+                f'classes, 0 to {self.classes - 1}, and {self.ignore_index} for ignored pixels'
+            )
