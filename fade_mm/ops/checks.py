@@ -1,7 +1,7 @@
 """Argument checks, shared by every backend and by the layers above."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_tracing() -> bool:
@@ -30,14 +30,17 @@ def check_feature(name: str, x: Tensor, channels: int | None = None) -> None:
         raise ValueError(f'{name} must have {channels} channels, got shape {tuple(x.shape)}')
 
 
-def check_dtypes(dtype: torch.dtype, **features: Tensor) -> None:
+def check_dtypes(layer: nn.Module, **features: Tensor) -> None:
     """Raise unless the features have the dtype of a layer's weights, or autocast sees to it.
 
     Raises:
         TypeError: a feature has another dtype.
     """
+    # Not a parameter: replicas of `nn.DataParallel` and what FSDP flattens have none.
+    weights = (getattr(module, 'weight', None) for module in layer.modules())
+    dtype = next((x.dtype for x in weights if isinstance(x, Tensor)), None)
     for name, x in features.items():
-        if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
+        if dtype not in (None, x.dtype) and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(
                 f'{name} is {x.dtype}, but the layer is {dtype}; convert one of them, or use '
                 'torch.autocast'

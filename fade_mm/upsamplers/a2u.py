@@ -139,5 +139,5 @@ class A2U(nn.Module):
         check_feature('en', en, self.in_channels_en)
         check_feature('de', de, self.in_channels_de)
         check_pair('en', en, de, 2)
-        check_dtypes(next(self.parameters()).dtype, en=en)
+        check_dtypes(self, en=en)
         return gated_reassemble(de, self.kernel_gen(en))

@@ -87,7 +87,7 @@ class CARAFE(nn.Module):
             TypeError, ValueError: ``x`` does not fit the layer.
         """
         check_feature('x', x, self.channels)
-        check_dtypes(self.channel_compressor.weight.dtype, x=x)
+        check_dtypes(self, x=x)
         logits = self.logits(x)
         n, _, h, w = logits.shape
         y = gated_reassemble(

@@ -87,7 +87,7 @@ class DySample(nn.Module):
             TypeError, ValueError: ``x`` does not fit the layer.
         """
         check_feature('x', x, self.in_channels)
-        check_dtypes(self.offset.weight.dtype, x=x)
+        check_dtypes(self, x=x)
         n, c, height, width = x.shape
         s = self.scale_factor
         source = F.pixel_shuffle(x, s) if self.style == 'pl' else x

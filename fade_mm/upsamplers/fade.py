@@ -153,7 +153,7 @@ class FADE(nn.Module):
         check_feature('en', en, self.in_channels_en)
         check_feature('de', de, self.in_channels_de)
         check_pair('en', en, de, self.scale_factor)
-        check_dtypes(next(self.parameters()).dtype, en=en, de=de)
+        check_dtypes(self, en=en, de=de)
         logits, logits_de = self.ker_generator(en, de)
         gated = self.gate_generator is not None
         y = gated_reassemble(

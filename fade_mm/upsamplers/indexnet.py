@@ -140,7 +140,7 @@ class IndexNet(nn.Module):
         check_feature('en', en, self.in_channels_en)
         check_feature('de', de, self.in_channels_de)
         check_pair('en', en, de, 2)
-        check_dtypes(next(self.parameters()).dtype, en=en)
+        check_dtypes(self, en=en)
         n, (h, w) = en.shape[0], en.shape[2:]
         index = F.pixel_shuffle(self.index_net(F.pad(en, self.padding)).sigmoid(), 2)
         index = fit_size(index, (h, w))

@@ -134,7 +134,7 @@ class SAPA(nn.Module):
         check_feature('en', en, self.in_channels_en)
         check_feature('de', de, self.in_channels_de)
         check_pair('en', en, de, self.scale_factor)
-        check_dtypes(self.norm_y.weight.dtype, en=en, de=de)
+        check_dtypes(self, en=en, de=de)
         logits = similarity(
             *self._query_and_key(en.permute(0, 2, 3, 1), de.permute(0, 2, 3, 1)),
             self.up_kernel_size,

@@ -1,11 +1,16 @@
-"""What holds for every upsample layer: precisions, compilation, export, its own start."""
+"""What holds for every upsample layer: precisions, compilation, export, parallel copies, its own
+start.
+"""
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.export import Dim, export
 
 from fade_mm.models import FPN
+from fade_mm.registry import MODELS
 from fade_mm.upsamplers import build_upsampler
 
 OURS = [
@@ -18,6 +23,8 @@ OURS = [
     dict(type='sapa', similarity='gated'),
     dict(type='dysample'),
     dict(type='dysample', style='pl', dyscope=True, groups=1),
+    dict(type='fade'),
+    dict(type='fade_lite'),
     dict(type='fade', kernel_source='encoder', fusion='none'),
     dict(type='fade', kernel_source='decoder', fusion='none'),
     dict(type='fade', kernel_generation='naive'),
@@ -42,6 +49,11 @@ def build(cfg, size=(1, 8, 7, 8)):
         nn.init.normal_(p, std=0.3)
     n, c, h, w = size
     return up, torch.randn(size), torch.randn(n, c, -(-h // 2), -(-w // 2))
+
+
+def test_none_is_missing_here():
+    layers = {name for name, cls in MODELS.module_dict.items() if hasattr(cls, 'guided')}
+    assert layers == {cfg['type'] for cfg in OURS}
 
 
 @every_upsampler
@@ -87,6 +99,57 @@ def test_exports_with_dynamic_sizes(cfg):
     for h, w in [(14, 12), (19, 10), (21, 9)]:
         en, de = torch.randn(1, 8, h, w), torch.randn(1, 8, h // 2, w // 2)
         torch.testing.assert_close(program(en, de), up(en, de), atol=1e-4, rtol=1e-4)
+
+
+@every_upsampler
+def test_a_replica_computes_the_same(cfg):
+    """As `nn.DataParallel` makes them: its weights are attributes, and no parameters."""
+    up, en, de = build(cfg)
+    copies = {module: module._replicate_for_data_parallel() for module in up.modules()}
+    for module, copy in copies.items():
+        for name, child in module.named_children():
+            setattr(copy, name, copies[child])
+        for name, p in module._parameters.items():
+            setattr(copy, name, p if p is None else p.view_as(p))
+    replica = copies[up]
+    assert not list(replica.parameters())
+    assert torch.equal(replica(en, de), up(en, de))
+    with pytest.raises(TypeError, match=r'torch.float64, but the layer is torch.float32'):
+        replica(en.double(), de.double())
+
+
+@pytest.fixture
+def process_group(tmp_path):
+    """One process alone, which meets nobody else's."""
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+class Host(nn.Module):
+    """FSDP registers its one parameter here, so the upsampler is left with none."""
+
+    def __init__(self, up):
+        super().__init__()
+        self.up = up
+
+    def forward(self, en, de):
+        return self.up(en, de)
+
+
+@every_upsampler
+@pytest.mark.filterwarnings('ignore:.*NO_SHARD:UserWarning')
+def test_it_trains_with_parameters_that_fsdp_has_flattened(cfg, process_group):
+    up, en, de = build(cfg)
+    out = up(en, de)
+    out.sum().backward()
+    length = sum(p.grad.square().sum() for p in up.parameters() if p.grad is not None)
+    sharded = FullyShardedDataParallel(Host(build(cfg)[0]), device_id=torch.device('cpu'))
+    ours = sharded(en, de)
+    ours.sum().backward()
+    (flat,) = sharded.parameters()
+    torch.testing.assert_close(ours, out)
+    torch.testing.assert_close(flat.grad.square().sum(), length)
 
 
 @every_upsampler
