@@ -3,9 +3,8 @@
 Two yardsticks are measured beside them: the unfold + einsum formulation of the same layer, and
 what the machine can do at all (memory bandwidth and multiply-adds per second). All subjects take
 turns in random order, so that a disturbance meets them alike; times are medians, and ratios are
-medians of the ratios within a turn. Memory that is freed stays with the process, as GPU allocators
-do it; otherwise much of each time would be the kernel's, which clears new pages (--return-memory
-shows it).
+medians of the ratios within a turn. Memory that is freed stays with the process, as in
+tools/train.py and as GPU allocators do it (--return-memory shows the difference).
 
     python tools/benchmark_ops.py                           # forward, en 128x128
     python tools/benchmark_ops.py --backward
@@ -32,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from fade_mm.memory import keep_freed_memory
 from fade_mm.ops import cpu_kernel, gated_reassemble, use_backend
 from fade_mm.ops.dispatch import available_backends
 from fade_mm.ops.sampling import nearest_up
@@ -243,14 +243,6 @@ def size_of(results) -> int:
     return sum(size_of(x) for x in results or () if x is not None)
 
 
-def keep_memory() -> None:
-    """Make malloc keep what is freed."""
-    trim_threshold, mmap_max = -1, -4
-    libc = ctypes.CDLL(None)
-    libc.mallopt(trim_threshold, -1)  # never
-    libc.mallopt(mmap_max, 0)
-
-
 def machine(args: argparse.Namespace) -> dict[str, float]:
     """What the machine can do: bytes per second of a large copy, multiply-adds of a product."""
     source = torch.ones(64 * MiB, device=args.device)
@@ -405,8 +397,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if not args.return_memory and platform.libc_ver()[0] == 'glibc':
-        keep_memory()
+    if not args.return_memory:
+        keep_freed_memory()
     shapes = [[side, side] for side in args.sizes] if args.sizes else [list(args.shape)]
     limits = machine(args)
     report = dict(

@@ -1,12 +1,15 @@
 """Time of a training step: of each config, and of each backend of the operator where it is used.
 
 Every model takes steps on one batch of its own training data, all in turns; times are medians, and
-ratios to the first row are medians of the ratios within a turn. Peak memory is not measured.
+ratios to the first row are medians of the ratios within a turn. Freed memory stays with the
+process, as in tools/train.py (--return-memory shows the difference). The last line is the peak
+memory of the process, all models together.
 
     python tools/benchmark_train.py configs/segformer/segformer_mit-b0_{bilinear,fade}_*camvid*.py
 """
 
 import argparse
+import resource
 import statistics
 import time
 import warnings
@@ -24,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fade_mm.engine import CheckedRunner, load_config, run_tool
+from fade_mm.memory import keep_freed_memory
 from fade_mm.ops import use_backend
 from fade_mm.ops.dispatch import available_backends
 
@@ -35,6 +39,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('configs', nargs='+', help='their data must be where they say')
     parser.add_argument('--repeats', type=int, default=11, help='turns')
+    parser.add_argument(
+        '--return-memory', action='store_true', help='give freed memory back, as malloc does'
+    )
     args = parser.parse_args()
     if args.repeats < 1:
         parser.error(f'--repeats must be at least 1, got {args.repeats}')
@@ -61,6 +68,8 @@ def training_step(file: str) -> tuple[Callable, bool]:
 def main() -> None:
     """Measure and print."""
     args = parse_args()
+    if not args.return_memory:
+        keep_freed_memory()
     MMLogger.get_current_instance().setLevel('WARNING')
     subjects = {}
     for file in args.configs:
@@ -85,6 +94,7 @@ def main() -> None:
         ratio = statistics.median(a / b for a, b in zip(elapsed, first, strict=True))
         table.add_row(name, backend, f'{statistics.median(elapsed):.3f}', f'{ratio:.2f}')
     Console(width=100).print(table)
+    print(f'peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB')
 
 
 if __name__ == '__main__':

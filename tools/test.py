@@ -9,6 +9,7 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 from mmengine.config import Config, DictAction
 
 from fade_mm import engine
+from fade_mm.memory import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,6 +29,9 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override values of the config, e.g. test_dataloader.dataset.data_root=DIR',
     )
+    parser.add_argument(
+        '--return-memory', action='store_true', help='give freed memory back to the system at once'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -35,6 +39,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    if not args.return_memory and keep_freed_memory():
+        print('Freed memory stays with this process; --return-memory gives it back.')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     engine.check_weights([args.checkpoint])
     cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)

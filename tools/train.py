@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 from fade_mm import engine
+from fade_mm.memory import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,6 +34,9 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         metavar='KEY=VALUE',
         help='override values of the config, e.g. model.neck.upsample_cfg.type=fade',
+    )
+    parser.add_argument(
+        '--return-memory', action='store_true', help='give freed memory back to the system at once'
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -60,6 +64,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
+    kept = not args.return_memory and keep_freed_memory()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     options = dict(args.cfg_options or {})
     if args.amp:
@@ -88,6 +93,8 @@ def main() -> None:
     engine.add_hook(cfg, type='fade_mm.ResultHook', config=args.config, options=options)
     engine.join_processes(args.launcher)
     runner = engine.CheckedRunner.from_cfg(cfg)
+    if kept:
+        runner.logger.info('Freed memory stays with this process; --return-memory gives it back.')
     if resumed:
         runner.resumed_iteration = resumed['iter']
     runner.train()

@@ -1,0 +1,48 @@
+"""Freed memory stays with a process that says so, and with its children."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, resource, sys
+import torch
+from fade_mm.memory import keep_freed_memory
+
+if sys.argv[1] == 'keep':
+    assert keep_freed_memory()
+
+
+def new_pages():
+    torch.ones(1 << 24)  # 64 MiB, freed at once
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(1 << 24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+if child := os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) or print(new_pages()))
+print(new_pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is of glibc')
+@pytest.mark.parametrize('mode', ['keep', 'return'])
+def test_pages_are_cleared_once(mode):
+    """Each 64 MiB block is 32 huge pages or 16,384 small ones."""
+    command = [sys.executable, '-c', SCRIPT, mode]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    child, parent = map(int, done.stdout.split())
+    for pages in (child, parent):
+        assert pages < 32 if mode == 'keep' else pages >= 4 * 32
+
+
+def test_elsewhere_it_says_so(monkeypatch):
+    from fade_mm.memory import keep_freed_memory
+
+    monkeypatch.setattr(platform, 'libc_ver', lambda: ('', ''))
+    assert not keep_freed_memory()
