@@ -1,5 +1,6 @@
 """Parameters and multiply-adds of whole models of mmdetection and mmsegmentation."""
 
+import copy
 import inspect
 
 import torch
@@ -48,7 +49,7 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
     its random weights find.
 
     Args:
-        model: From `build_model`.
+        model: From `build_model`; it stays as it is.
         shape: Height and width of the image, in pixels.
 
     Raises:
@@ -68,7 +69,10 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
 
 
 class SinglePass(nn.Module):
-    """A model that is called with an image alone.
+    """A copy of a model, in evaluation mode, that is called with an image alone.
+
+    It is a copy because proposals of a fixed number take the place of what the model proposes, and
+    because mmengine's analyser leaves its hooks in a model that fails.
 
     Args:
         model: From `build_model`.
@@ -78,7 +82,7 @@ class SinglePass(nn.Module):
 
     def __init__(self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor') -> None:
         super().__init__()
-        self.model = model
+        self.model = model = copy.deepcopy(model).eval()
         self.mode = mode
         self.sample = BaseDataElement(
             metainfo={
@@ -135,13 +139,10 @@ class HostCount:
 
     def __init__(self, model: nn.Module, shape: tuple[int, int]) -> None:
         self._sizes = {}
-        hooks = [
+        single = SinglePass(model, shape)
+        for name, up in _upsamplers(single.model).items():
             up.register_forward_pre_hook(lambda _, args, name=name: self._record(name, args))
-            for name, up in _upsamplers(model).items()
-        ]
-        total = count_as_published(SinglePass(model, shape), (torch.rand(1, 3, *shape),))
-        for hook in hooks:
-            hook.remove()
+        total = count_as_published(single, (torch.rand(1, 3, *shape),))
         self._host = total - self._upsampling(model)
 
     def __call__(self, model: nn.Module) -> int:

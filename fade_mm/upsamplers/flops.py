@@ -1,5 +1,6 @@
 """Multiply-adds of upsamplers: for mmengine's FLOPs analyser, and as the papers count them."""
 
+import copy
 from collections import Counter
 from math import prod
 
@@ -31,10 +32,12 @@ def count_as_published(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     run, linear layers, inner products, reassembly, and the gate's blend.
 
     Args:
-        model: The model; its upsamplers are those that `build_upsampler` built.
+        model: The model, which stays as it is; its upsamplers are those that `build_upsampler`
+            built.
         inputs: Its arguments.
     """
-    analysis = FlopAnalyzer(model.eval(), inputs).clear_op_handles()
+    model = copy.deepcopy(model).eval()  # the analyser leaves its hooks in a model that fails
+    analysis = FlopAnalyzer(model, inputs).clear_op_handles()
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analysis.set_op_handle(**{name: _HANDLES[name] for name in _PRODUCTS})
     analysis.set_op_handle(

@@ -1,5 +1,7 @@
 """Counts of whole models against counts by hand and against the hosts' known figures."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from mmengine.analysis import FlopAnalyzer
@@ -91,3 +93,42 @@ def test_a_model_that_cannot_be_built_is_the_users_to_mend():
     cfg = load_config(SEGFORMER_B0.format('fade'), {'model.decode_head.upsample_cfg.type': 'fad'})
     with pytest.raises(SetupError, match=r"the model cannot be built.*'fad'"):
         build_model(cfg)
+
+
+def state(model, image):
+    """All of a model that counting might change: modes, weights, methods, hooks, and its output."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        output = model(image, mode='tensor') if hasattr(model, 'decode_head') else ()
+    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    modules = {
+        name: (module.training, sorted(vars(module)), len(module._forward_pre_hooks))
+        for name, module in model.named_modules()
+    }
+    return output, weights, modules
+
+
+@pytest.mark.parametrize('fails', [False, True], ids=['counted', 'refused'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        SEGFORMER_B0.format('fade'),
+        MASK_RCNN.format('fade'),
+        'mmdet::sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco.py',  # its proposals are learned
+    ],
+)
+def test_a_model_stays_as_it_was(name, fails, monkeypatch):
+    counted = build_model(load_config(name))
+    counted.backbone.train()
+    image = torch.rand(1, 3, *SHAPE)
+    before = state(counted, image)
+    with monkeypatch.context() as patch:
+        if fails:
+            patch.setattr(type(counted.backbone), 'forward', lambda *args, **kwargs: 1 / 0)
+        # Sparse R-CNN has no plain forward, so only the first can count it.
+        for count in (count_flops,) if 'sparse' in name else (count_flops, HostCount):
+            with pytest.raises((SetupError, ZeroDivisionError)) if fails else nullcontext():
+                count(counted, SHAPE)
+    after = state(counted, image)
+    torch.testing.assert_close(after[:2], before[:2], rtol=0, atol=0)
+    assert after[2] == before[2]
