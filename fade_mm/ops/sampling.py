@@ -4,8 +4,11 @@ Points are taken by index: unlike slices, that holds for every size when sizes a
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+from .checks import is_tracing
 
 Size = tuple[int, int]
 
@@ -43,6 +46,22 @@ def fit_size(x: Tensor, size: Size) -> Tensor:
         The feature ``(N, C, *size)``.
     """
     return x if _are_equal(size, x.shape[2:]) else _take(x, size, 1)
+
+
+def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
+    """`F.pixel_shuffle`, whose gradient has a wrong shape where the batch is empty."""
+    if is_tracing() or x.numel():
+        return F.pixel_shuffle(x, factor)
+    *batch, c, h, w = x.shape
+    return x.reshape(*batch, c // factor**2, h * factor, w * factor)
+
+
+def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
+    """`F.pixel_unshuffle`, which returns ``x`` as it is where the batch is empty."""
+    if is_tracing() or x.numel():
+        return F.pixel_unshuffle(x, factor)
+    *batch, c, h, w = x.shape
+    return x.reshape(*batch, c * factor**2, h // factor, w // factor)
 
 
 def _take(x: Tensor, size: Size, step: int) -> Tensor:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
-from fade_mm.ops import gated_reassemble
+from fade_mm.ops import gated_reassemble, reassemble
 from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pair, check_positive
-from fade_mm.ops.sampling import fit_size
+from fade_mm.ops.sampling import fit_size, pixel_shuffle
 from fade_mm.registry import MODELS
 
 _KERNEL_SIZE = 6  # of the convolutions whose weights are pooled from the feature itself
@@ -32,6 +32,13 @@ class _GroupNorm(nn.GroupNorm):
 
 def _pooled(size: int, in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Conv2d(in_channels, out_channels, 1))
+
+
+def _subpixels(x: Tensor) -> Tensor:
+    """``(N, C, h, w)``, padded to even sizes, as ``(4 * N, C, h / 2, w / 2)``."""
+    n, c, h, w = x.shape
+    x = F.pad(x, [0, w % 2, 0, h % 2]).reshape(n, c, (h + 1) // 2, 2, (w + 1) // 2, 2)
+    return x.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
 
 
 class AffinityKernelGenerator(nn.Module):
@@ -60,17 +67,19 @@ class AffinityKernelGenerator(nn.Module):
     def forward(self, en: Tensor) -> Tensor:
         """Logits ``(N, K*K, h, w)`` from ``en`` ``(N, C, h, w)``."""
         n, c = en.shape[:2]
-        # One point more at the end than at the start: an odd size counts as the next even one,
-        # and an even one never sees it. The images become groups of one convolution.
-        padded = F.pad(en, [2, 3, 2, 3]).transpose(0, 1)
+        # Each image has a 6x6 convolution of its own, with stride 2. That is a 3x3 one of each of
+        # the four sub-pixels, added up, and one kernel for all points of a reassembly.
+        subpixels = _subpixels(en)
 
         def view(weights: Tensor, norm: nn.Module) -> Tensor:
-            return norm(F.conv2d(padded, weights, stride=2, groups=n).transpose(0, 1))
+            kernels = _subpixels(weights).flatten(1)[..., None, None]
+            kernels = kernels.expand(-1, -1, *subpixels.shape[2:])
+            return norm(reassemble(subpixels, kernels, 1).unflatten(0, (n, 4)).sum(1))
 
         u, v = view(self.bconv_U(en), self.bnu), view(self.bconv_V(en), self.bnv)
         affinity = torch.linalg.vecdot(u, v, dim=1) / sqrt(c)
         logits = self.bconv_UP(en).flatten(2) @ affinity.flatten(1).unsqueeze(1)
-        logits = F.pixel_shuffle(logits.unflatten(2, affinity.shape[1:]), 2)
+        logits = pixel_shuffle(logits.unflatten(2, affinity.shape[1:]), 2)
         return fit_size(logits, en.shape[2:]).sigmoid()
 
 

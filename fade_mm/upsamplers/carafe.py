@@ -4,11 +4,11 @@ Arguments and parameter names are those of mmcv's ``CARAFEPack``, so its checkpo
 reassembly is ours and runs on every device, mmcv's on accelerators only.
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_positive
+from fade_mm.ops.sampling import pixel_shuffle
 from fade_mm.registry import MODELS
 
 from .pointwise import pointwise
@@ -78,7 +78,7 @@ class CARAFE(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """Kernel logits ``(N, up_group * K*K, scale_factor * H, scale_factor * W)``."""
         embedded = pointwise(self.channel_compressor, x)
-        return F.pixel_shuffle(self.content_encoder(embedded), self.scale_factor)
+        return pixel_shuffle(self.content_encoder(embedded), self.scale_factor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Upsample ``x`` ``(N, C, H, W)`` to ``(N, C, scale_factor * H, scale_factor * W)``.

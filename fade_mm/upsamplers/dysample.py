@@ -12,6 +12,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
 from fade_mm.ops.checks import check_dtypes, check_feature, check_positive
+from fade_mm.ops.sampling import pixel_shuffle, pixel_unshuffle
 from fade_mm.registry import MODELS
 
 _GROUPS = {'lp': 4, 'pl': 8}
@@ -90,18 +91,18 @@ class DySample(nn.Module):
         check_dtypes(self, x=x)
         n, c, height, width = x.shape
         s = self.scale_factor
-        source = F.pixel_shuffle(x, s) if self.style == 'pl' else x
+        source = pixel_shuffle(x, s) if self.style == 'pl' else x
         offset = self.offset(source)
         offset = offset * (0.25 if self.scope is None else 0.5 * self.scope(source).sigmoid())
         if self.style == 'pl':
-            offset = F.pixel_unshuffle(offset, s)
+            offset = pixel_unshuffle(offset, s)
 
         # Coordinates of large features need more digits than half precision has.
         dtype = torch.promote_types(x.dtype, torch.float32)
         rows, cols = (torch.arange(a, dtype=dtype, device=x.device) for a in (height, width))
         centres = torch.stack(torch.meshgrid(cols, rows, indexing='xy')) + 0.5  # (2, H, W)
         points = (offset.to(dtype) + self.init_pos.to(dtype)).unflatten(1, (2, -1))
-        at_x, at_y = F.pixel_shuffle(points + centres[:, None], s).unbind(1)
+        at_x, at_y = pixel_shuffle(points + centres[:, None], s).unbind(1)
         points = torch.stack([2 * at_x / width - 1, 2 * at_y / height - 1], dim=-1)
         y = F.grid_sample(
             x.to(dtype).reshape(n * self.groups, c // self.groups, height, width),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fade_mm.ops import reassemble
 from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_positive
-from fade_mm.ops.sampling import fit_size
+from fade_mm.ops.sampling import fit_size, pixel_shuffle
 from fade_mm.registry import MODELS
 
 
@@ -142,7 +142,7 @@ class IndexNet(nn.Module):
         check_pair('en', en, de, 2)
         check_dtypes(self, en=en)
         n, (h, w) = en.shape[0], en.shape[2:]
-        index = F.pixel_shuffle(self.index_net(F.pad(en, self.padding)).sigmoid(), 2)
+        index = pixel_shuffle(self.index_net(F.pad(en, self.padding)).sigmoid(), 2)
         index = fit_size(index, (h, w))
         groups = index.shape[1]
         y = reassemble(  # 1x1 kernels: nearest-neighbour upsampling times the index

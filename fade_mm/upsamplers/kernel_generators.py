@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_mm.ops.sampling import fit_size, nearest_up, step_of
+from fade_mm.ops.sampling import fit_size, nearest_up, pixel_shuffle, step_of
 
 from .carafe import CARAFE
 from .pointwise import pointwise
@@ -92,7 +92,7 @@ class HighToLowKernelGenerator(SemiShiftKernelGenerator):
                 padded = F.pad(embedded, [*pads[0], *pads[1]])
                 high = F.conv2d(padded, conv.weight, conv.bias, step, groups=conv.groups)
                 phases.append(high + logits_de)
-        logits = F.pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), step)
+        logits = pixel_shuffle(torch.stack(phases, dim=2).flatten(1, 2), step)
         return fit_size(logits, size), None
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pair, check_positive
-from fade_mm.ops.sampling import fit_size, nearest_up, step_of
+from fade_mm.ops.sampling import fit_size, nearest_up, pixel_shuffle, step_of
 from fade_mm.registry import MODELS
 
 _SIMILARITIES = ('inner', 'bilinear', 'gated')
@@ -47,7 +47,7 @@ def similarity(query: Tensor, key: Tensor, kernel_size: int, scale_factor: int) 
     phases = phases.unflatten(2, (grid[1], step)).unflatten(1, (grid[0], step))
     phases = phases.transpose(2, 3).flatten(3, 4)  # (N, H, W, step*step, d)
     scores = (phases @ windows.transpose(3, 4)).permute(0, 4, 3, 1, 2).flatten(1, 2)
-    return fit_size(F.pixel_shuffle(scores, step), size)
+    return fit_size(pixel_shuffle(scores, step), size)
 
 
 @MMENGINE_MODELS.register_module('sapa')

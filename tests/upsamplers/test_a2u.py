@@ -2,10 +2,12 @@
 
 from math import ceil, sqrt
 
+import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
 
+from fade_mm.engine.export import export_onnx
 from fade_mm.upsamplers import A2U
 from tests import definition
 from tests.layers import SIZES, assert_same, features, parameters, randomised
@@ -73,6 +75,18 @@ def test_the_images_of_a_batch_do_not_see_each_other():
     en, de = torch.randn(3, 32, 8, 6), torch.randn(3, 32, 4, 3)
     alone = torch.cat([up(en[i : i + 1], de[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(up(en, de), alone)
+
+
+def test_one_onnx_file_serves_any_batch(tmp_path):
+    up, path = randomised(A2U(4, num_groups=2)).float(), tmp_path / 'a2u.onnx'
+    example = torch.randn(2, 4, 7, 9), torch.randn(2, 4, 4, 5)
+    export_onnx(up, example, path, ({0: 'n'}, {0: 'n'}))
+    session = onnxruntime.InferenceSession(path)
+    for n in (1, 3):
+        en, de = torch.randn(n, 4, 7, 9), torch.randn(n, 4, 4, 5)
+        (out,) = session.run(None, {'en': en.numpy(), 'de': de.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(out), up(en, de), atol=1e-5, rtol=1e-5)
 
 
 def test_published_parameter_counts():

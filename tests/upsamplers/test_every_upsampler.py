@@ -31,6 +31,11 @@ OURS = [
     dict(type='fade', kernel_generation='semi-shift-h2l'),
     dict(type='fade', fusion='skip'),
 ]
+STOCK = [  # pixel_shuffle is torch's, which has no gradient where the batch is empty
+    dict(type='nearest'),
+    dict(type='bilinear'),
+    dict(type='deconv', kernel_size=3),
+]
 ONE_OF_A_KIND = [
     dict(type='indexnet'),
     dict(type='a2u', num_groups=4),
@@ -93,12 +98,23 @@ def test_compiles_in_one_graph(cfg):
 
 @every_upsampler
 def test_exports_with_dynamic_sizes(cfg):
-    up, en, de = build(cfg, (1, 8, 14, 12))
-    sizes = {name: {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for name in ('en', 'de')}
+    up, en, de = build(cfg, (2, 8, 14, 12))
+    sizes = {name: {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for name in ('en', 'de')}
     program = export(up, (en, de), dynamic_shapes=sizes).module()
-    for h, w in [(14, 12), (19, 10), (21, 9)]:
-        en, de = torch.randn(1, 8, h, w), torch.randn(1, 8, h // 2, w // 2)
+    for n, h, w in [(2, 14, 12), (3, 19, 10), (1, 21, 9)]:
+        en, de = torch.randn(n, 8, h, w), torch.randn(n, 8, h // 2, w // 2)
         torch.testing.assert_close(program(en, de), up(en, de), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize('cfg', [*OURS, *STOCK], ids=str)
+def test_an_empty_batch_stays_empty(cfg):
+    up, en, de = build(cfg, (0, 8, 7, 8))
+    en, de = en.requires_grad_(), de.requires_grad_()
+    out = up.train()(en, de)
+    out.sum().backward()
+    assert out.shape == (0, 8, 7, 8)
+    assert de.grad.shape == (0, 8, 4, 4)
+    assert not any(p.grad.any() for p in up.parameters() if p.grad is not None)
 
 
 @every_upsampler
