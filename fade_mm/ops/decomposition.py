@@ -74,7 +74,8 @@ def forward(
     y = (kernels @ points).reshape(n, groups * s * s, c).index_select(1, place.flatten())
     y = y.transpose(1, 2).reshape(n, c, h, w)
     if gate is not None:
-        y = y.lerp(en.to(dtype), nearest_up(gate).sigmoid().reshape(n, 1, h, w))
+        opened = nearest_up(gate).sigmoid().reshape(n, 1, h, w)
+        y = (1 - opened) * y + opened * en.to(dtype)
     return y.to(de.dtype)
 
 

@@ -40,7 +40,9 @@ def forward(
             y.addcmul_(padded[block.window(*divmod(tap, kernel_size))], taps[tap])
         out[block.points] = y
     if gate is not None:
-        out.lerp_(en.to(dtype), _nearest_up(gate.to(dtype).sigmoid(), en, blocks))
+        opened = _nearest_up(gate.to(dtype).sigmoid(), en, blocks)
+        # Not `lerp_`, whose difference of the two is NaN where only one of them is infinite.
+        out.mul_(1 - opened).addcmul_(en.to(dtype), opened)
     return out.to(de.dtype)
 
 
