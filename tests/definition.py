@@ -31,12 +31,12 @@ def reassemble(de, kernels, scale_factor=2):
     return (unfolded.view(n, c, taps, *size) * kernels.unsqueeze(1)).sum(2)
 
 
-def gated_reassemble(de, logits, logits_de=None, gate=None, en=None, scale_factor=2):
+def gated_reassemble(de, logits, logits_de=None, gate=None, en=None, scale_factor=2, softmax=True):
     size = logits.shape[2:]
     factor = step(de.shape[2:], size, scale_factor)
     if logits_de is not None:
         logits = logits + nearest(logits_de, size, factor)
-    y = reassemble(de, logits.softmax(1), scale_factor)
+    y = reassemble(de, logits.softmax(1) if softmax else logits, scale_factor)
     if gate is None:
         return y
     g = nearest(gate, size, factor).sigmoid()

@@ -9,7 +9,7 @@ from torch.export import Dim, export
 from fade_mm.ops import decomposition, gated_reassemble, reassemble
 from fade_mm.ops.decomposition import decompose
 from tests import definition
-from tests.ops.test_gated_reassemble import NAMES, SIZES, make, sizes
+from tests.ops.test_gated_reassemble import NAMES, PARTS, SIZES, make, sizes
 
 
 def decomposed(scale_factor, softmax=True, **arguments):
@@ -22,7 +22,7 @@ def decomposed(scale_factor, softmax=True, **arguments):
     st.integers(1, 3),
     st.integers(1, 4),
     st.sampled_from([1, 3, 5, 7]),
-    st.sampled_from([NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:]), NAMES]),
+    st.sampled_from(PARTS),
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_any_shape_matches_definition(size, n, c, k, parts):
@@ -35,13 +35,23 @@ def test_any_shape_matches_definition(size, n, c, k, parts):
 
 
 @pytest.mark.parametrize('size', SIZES, ids=str)
-def test_without_softmax_it_is_reassembly(size):
+@pytest.mark.parametrize('parts', PARTS, ids=str)
+def test_without_softmax_it_matches_definition(size, parts):
     *size, scale_factor = size
-    arguments = make(*size, parts=NAMES[:2])
+    arguments = make(*size, parts=parts)
     torch.testing.assert_close(
         decomposed(scale_factor, softmax=False, **arguments),
-        definition.reassemble(*arguments.values(), scale_factor),
+        definition.gated_reassemble(**arguments, scale_factor=scale_factor, softmax=False),
     )
+
+
+def test_infinite_values_stay_infinite():
+    """Where the gate lets both features through, as in the definition."""
+    arguments = {name: x.detach() for name, x in make(7, 9, 4, 5, parts=NAMES).items()}
+    arguments['de'][0, 0, 1, 1] = arguments['en'][0, 1, 0, 0] = torch.inf
+    expected = definition.gated_reassemble(**arguments)
+    assert expected.isinf().any()
+    torch.testing.assert_close(decomposed(2, **arguments), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])

@@ -11,6 +11,7 @@ from fade_mm.ops import backends, cpu_kernel, gated_reassemble, reassemble, use_
 from tests import definition
 
 NAMES = ('de', 'logits', 'logits_de', 'gate', 'en')
+PARTS = [NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:]), NAMES]
 # (h, w, H, W, scale_factor): even, rounded up, rounded down, both, 1x1, one row, same size, x3, x4
 SIZES = [
     (8, 12, 4, 6, 2),
@@ -88,7 +89,7 @@ def assert_gradients_match(ours, theirs, arguments):
     st.integers(1, 3),
     st.integers(1, 4),
     st.sampled_from([1, 3, 5, 7]),
-    st.sampled_from([NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:]), NAMES]),
+    st.sampled_from(PARTS),
 )
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_any_shape_matches_definition(size, n, c, k, parts):
@@ -140,6 +141,45 @@ def test_reassemble_matches_definition(size):
     theirs = definition.reassemble(*arguments.values(), scale_factor)
     torch.testing.assert_close(ours, theirs)
     assert_gradients_match(ours, theirs, arguments)
+
+
+@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize('parts', PARTS, ids=str)
+@pytest.mark.parametrize('softmax', [True, False])
+def test_the_operator_matches_definition_with_and_without_softmax(size, parts, softmax, backend):
+    *size, scale_factor = size
+    arguments = make(*size, parts=parts)
+    full = [arguments.get(name) for name in NAMES]
+    ours = torch.ops.fade_mm.gated_reassemble(*full, scale_factor, softmax, backend)
+    theirs = definition.gated_reassemble(*full, scale_factor, softmax)
+    torch.testing.assert_close(ours, theirs)
+    assert_gradients_match(ours, theirs, arguments)
+
+
+# (h, w, H, W, scale_factor): rounded up and down, in several bands of each thread's tile
+BANDS = [(127, 65, 64, 33, 2), (127, 77, 64, 38, 2), (97, 97, 33, 33, 3), (97, 115, 32, 38, 3)]
+
+
+@pytest.mark.parametrize('size', BANDS, ids=str)
+@pytest.mark.parametrize('softmax', [True, False])
+@pytest.mark.parametrize('name', [*NAMES, 'grad'])
+@pytest.mark.parametrize('value', ['nan', 'inf'])
+def test_what_is_not_finite_stays_where_the_definition_has_it(size, softmax, name, value, backend):
+    """One value in the last column, where not every phase has a point, and one before it."""
+    *size, scale_factor = size
+    arguments = make(*size, n=1, dtype=torch.float32)
+    grad = torch.randn(1, 3, *size[:2], generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        x = grad if name == 'grad' else arguments[name]
+        x[0, -1, x.shape[2] // 9, [-1, -3]] = float(value)
+    ours = torch.ops.fade_mm.gated_reassemble(*arguments.values(), scale_factor, softmax, backend)
+    theirs = definition.gated_reassemble(*arguments.values(), scale_factor, softmax)
+    grads = [torch.autograd.grad(out, list(arguments.values()), grad) for out in (ours, theirs)]
+    torch.testing.assert_close(ours, theirs, equal_nan=True)
+    if (name, value) == ('grad', 'inf'):  # where it is infinite and where NaN, the order decides
+        grads = [[x.isfinite() for x in of_all] for of_all in grads]
+    for a, b, of in zip(*grads, NAMES, strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-4, atol=1e-4, msg=of)
 
 
 @pytest.mark.parametrize('size', SIZES, ids=str)

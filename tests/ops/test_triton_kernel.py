@@ -14,7 +14,7 @@ import torch
 
 from fade_mm.ops import triton_kernel
 from tests import definition
-from tests.ops.test_gated_reassemble import NAMES, SIZES, make
+from tests.ops.test_gated_reassemble import NAMES, PARTS, SIZES, make
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
@@ -31,10 +31,7 @@ def full(arguments):
 def expected(arguments, grad, scale_factor, softmax=True):
     """Output and gradients by the definition, in float64."""
     exact = {name: x.detach().double().requires_grad_() for name, x in arguments.items()}
-    if softmax:
-        out = definition.gated_reassemble(**exact, scale_factor=scale_factor)
-    else:
-        out = definition.reassemble(*exact.values(), scale_factor)
+    out = definition.gated_reassemble(**exact, scale_factor=scale_factor, softmax=softmax)
     return out, torch.autograd.grad(out, list(exact.values()), grad.double())
 
 
@@ -46,11 +43,13 @@ def assert_matches_definition(arguments, scale_factor=2, softmax=True, grad=None
     out, grads = expected(arguments, grad, scale_factor, softmax)
     on_device = [x if x is None else x.to(DEVICE) for x in full(arguments)]
     ours = triton_kernel.forward(*on_device, scale_factor, softmax)
-    torch.testing.assert_close(ours.cpu(), out.to(de.dtype))
+    torch.testing.assert_close(ours.cpu(), out.to(de.dtype), equal_nan=True)
     our_grads = triton_kernel.backward(grad.to(DEVICE), *on_device, scale_factor, softmax)
     for name, a, b in zip(arguments, our_grads, grads, strict=True):
         x = arguments[name]
-        torch.testing.assert_close(a.cpu(), b.to(x.dtype), msg=lambda text, n=name: f'{n}: {text}')
+        torch.testing.assert_close(
+            a.cpu(), b.to(x.dtype), equal_nan=True, msg=lambda text, n=name: f'{n}: {text}'
+        )
         assert a.stride() == torch.empty_like(x).stride()
     return ours
 
@@ -66,14 +65,18 @@ def test_kernel_sizes_match_definition(k):
     assert_matches_definition(make(4, 6, 2, 3, n=1, k=k, dtype=torch.float32))
 
 
-@pytest.mark.parametrize('parts', [NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:])], ids=str)
-def test_parts_match_definition(parts):
-    assert_matches_definition(make(5, 6, 2, 3, n=1, k=3, parts=parts, dtype=torch.float32))
+@pytest.mark.parametrize('parts', PARTS, ids=str)
+@pytest.mark.parametrize('softmax', [True, False])
+def test_parts_match_definition_with_and_without_softmax(parts, softmax):
+    arguments = make(5, 6, 2, 3, n=1, k=3, parts=parts, dtype=torch.float32)
+    assert_matches_definition(arguments, softmax=softmax)
 
 
-def test_kernels_without_softmax_match_definition():
-    arguments = make(4, 6, 2, 3, k=3, parts=NAMES[:2], dtype=torch.float32)
-    assert_matches_definition(arguments, softmax=False)
+@pytest.mark.parametrize('name', NAMES)
+def test_nan_stays_where_the_definition_has_it(name):
+    arguments = {x: v.detach() for x, v in make(9, 9, 5, 5, n=1, k=3, dtype=torch.float32).items()}
+    arguments[name][0, -1, 1, -1] = torch.nan
+    assert_matches_definition(arguments)
 
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)

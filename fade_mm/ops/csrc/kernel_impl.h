@@ -378,6 +378,22 @@ struct Cells {
     if (over && last - 1 >= begin)
       f(over_phase(0, 0), rows * over, begin + (last - 1 - begin) / kLanes<T> * kLanes<T>);
   }
+
+  // Clear what was computed in the vectors of `for_runs` for cells where a phase has no point, in
+  // values[phase][tap][cell]: not even NaN may spread from there. The last cell lacks the columns
+  // that rounding up added; phases left over are those of the last cell alone.
+  void clear_absent(T* values, int64_t rows, int64_t tap_stride) const {
+    const auto clear = [&](int64_t phase, int64_t cell) {
+      T* to = values + phase * taps * tap_stride + cell;
+      for (int64_t t = 0; t < taps; ++t) to[t * tap_stride] = 0;
+    };
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t r = main % step; r && r < step; ++r) clear(phase(i, r), last - 1);
+      for (int64_t o = 0; o < over; ++o)
+        for (int64_t k = (last - 1) / kLanes<T> * kLanes<T>; k < last - 1; ++k)
+          clear(over_phase(i, o), k);
+    }
+  }
 };
 
 // Output rows [begin, end) that read around a low-resolution row.
@@ -486,18 +502,26 @@ struct Kernel {
       for (int64_t t = 0; t < taps; ++t)
         cells.split(logits[t], i, of(r) + t * stride, taps * stride);
     }
-    if (p.softmax)
+    if (p.softmax || p.logits_de.data) {
+      const auto finish = p.softmax ? softmax : add;
       cells.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
         for (int64_t i = phase; i < phase + phases; ++i)
           for (int64_t k = cell; k < stride; k += kLanes<T>)
-            softmax(of(r) + i * taps * stride + k, taps, stride, logits_de + k);
+            finish(of(r) + i * taps * stride + k, taps, stride, logits_de + k);
       });
+      cells.clear_absent(of(r), rows.count(), stride);
+    }
     if (p.gate.data) {
       T* to = gate(r);
       load_rows<T>(p.gate, item, 0, 1, low, column, count, {to + cells.first, stride});
       for (int64_t k = 0; k < stride; k += kLanes<T>) store(to + k, 1 / (1 + exp(-load(to + k))));
       cells.repeat(to, gate_row(r));
     }
+  }
+
+  static void add(T* kernels, int64_t taps, int64_t stride, const T* more) {
+    for (int64_t t = 0; t < taps; ++t)
+      store(kernels + t * stride, load(kernels + t * stride) + load(more + t * stride));
   }
 
   static void softmax(T* logits, int64_t taps, int64_t stride, const T* more) {
@@ -901,6 +925,7 @@ struct Backward {
     if (p.gate.data)
       for (int64_t i = 0; i < rows.count(); ++i)
         own.split(products + r * products_size + i * kernel.width, i, en_products, own_stride);
+    own.clear_absent(grads, rows.count(), own_stride);
     clear(grad_low, taps * own_stride);
     clear(grad_gate, own_stride);
     own.for_runs(rows.count(), 0, [&](int64_t phase, int64_t phases, int64_t cell) {
@@ -932,9 +957,9 @@ struct Backward {
       sum += load(kernels + t * stride) * load(grads + t * own_stride);
     if (p.gate.data)
       store(grad_gate + k, load(grad_gate + k) + load(gate) * (load(en_product) - sum));
-    if (!p.softmax) return;
     for (int64_t t = 0; t < kernel.taps; ++t) {
-      const V<T> g = load(kernels + t * stride) * (load(grads + t * own_stride) - sum);
+      V<T> g = load(grads + t * own_stride);
+      if (p.softmax) g = load(kernels + t * stride) * (g - sum);
       store(grads + t * own_stride, g);
       store(grad_low + t * own_stride + k, load(grad_low + t * own_stride + k) + g);
     }
