@@ -3,10 +3,12 @@
 The forward reads everything once and writes the output. The backward recomputes the softmax. Its
 first kernel works like the forward and gives all gradients but that of ``de``; the second one
 gathers that from the output points that read each point of ``de``. Between them stays one number an
-output point. Every sum has a fixed order, so the gradients are the same from run to run.
+output point.
 
 On a GPU the sizes of the tiles are chosen by timing those in the table below at the first call of a
-kind. With ``TRITON_INTERPRET=1`` in the environment, set before this module is used, Triton
+kind. They decide the order of sums, so runs, and the processes of one run, may differ in last bits;
+with `torch.use_deterministic_algorithms` it is always the first of the table, and the results are
+the same. With ``TRITON_INTERPRET=1`` in the environment, set before this module is used, Triton
 interprets the kernels instead: slow, but on tensors anywhere, which is how they are tested.
 """
 
@@ -252,22 +254,21 @@ def _launch(name: str, programs, *arguments, **options) -> None:
     """Run a kernel with ``programs(meta)`` programs, if there is anything to do."""
     if arguments[0].numel() == 0:
         return
-    kernel, tile = _kernel(name, options['POINTS_LAST'])
+    timed = not torch.are_deterministic_algorithms_enabled()
+    kernel, tile = _kernel(name, options['POINTS_LAST'], timed)
     with torch.cuda.device_of(arguments[0]):
         kernel[lambda meta: (programs(meta),)](*arguments, **options, **tile)
 
 
 @functools.cache
-def _kernel(name: str, points_last: bool):
-    """A kernel that chooses its tiles by timing, or, where none can be timed, one and its tiles."""
+def _kernel(name: str, points_last: bool, timed: bool):
+    """A kernel that chooses its tiles, or, where none can be timed, one and its tiles."""
     import triton
 
     kernel = getattr(_import(), name)
     if _is_interpreted():
         return kernel, _INTERPRETED_TILES[name]
-    configs = [
-        triton.Config(tile, num_warps=warps, num_stages=1)
-        for tile, warps in _TILES[name, points_last]
-    ]
+    tiles = _TILES[name, points_last][: None if timed else 1]  # of one, nothing is timed
+    configs = [triton.Config(tile, num_warps=warps, num_stages=1) for tile, warps in tiles]
     key = ['size_class', 'C', 'K', 'S', 'SOFTMAX']
     return triton.autotune(configs, key)(kernel), {}

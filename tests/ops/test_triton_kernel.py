@@ -19,7 +19,7 @@ from tests.ops.test_gated_reassemble import NAMES, PARTS, SIZES, make
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 DEVICE = 'cpu' if INTERPRETED else 'cuda'
 
-pytest.importorskip('triton')
+triton = pytest.importorskip('triton')
 if not INTERPRETED and not torch.cuda.is_available():
     pytest.skip('TRITON_INTERPRET=0 needs a GPU', allow_module_level=True)
 
@@ -123,11 +123,47 @@ def test_offsets_beyond_32_bits():
     assert torch.equal(triton_kernel.forward(de, logits, logits_de, gate, far, 1, True), near)
 
 
-def test_gradients_are_the_same_from_run_to_run():
-    arguments = [x.detach().to(DEVICE) for x in make(4, 6, 2, 3, n=1, c=8, k=3).values()]
-    grad = torch.randn(1, 8, 4, 6, dtype=torch.float64, device=DEVICE)
-    first, second = (triton_kernel.backward(grad, *arguments, 2, True) for _ in range(2))
-    assert all(map(torch.equal, first, second))
+choose_kernel = triton_kernel._kernel.__wrapped__  # without the choices of earlier tests
+
+
+def run_tuned(monkeypatch, fastest, memory_format):
+    """Results and tiles where timing finds that candidate to be the fastest of each kernel."""
+    used = []
+
+    def spy(*key):
+        used.append(choose_kernel(*key))
+        return used[-1]
+
+    def bench(tuner, *_, config, **__):
+        return config is not tuner.configs[fastest % len(tuner.configs)]
+
+    monkeypatch.setattr(triton_kernel, '_kernel', spy)
+    monkeypatch.setattr(triton_kernel, '_is_interpreted', lambda: False)
+    monkeypatch.setattr(triton.runtime.autotuner.Autotuner, '_bench', bench)
+    arguments = make(4, 6, 2, 3, n=1, c=8, k=3, dtype=torch.float32).values()
+    arguments = [x.detach().to(DEVICE, memory_format=memory_format) for x in arguments]
+    grad = torch.randn(1, 8, 4, 6, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    out = triton_kernel.forward(*arguments, 2, True)
+    grads = triton_kernel.backward(grad, *arguments, 2, True)
+    return [out, *grads], [str(kernel.best_config) for kernel, _ in used]
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+def test_deterministic_algorithms_are_obeyed_whatever_the_timing_says(memory_format, monkeypatch):
+    def runs():
+        return [run_tuned(monkeypatch, fastest, memory_format) for fastest in range(3)]
+
+    tiles = [tiles for _, tiles in runs()]
+    assert all(a != b for a, b in zip(tiles[0], tiles[1], strict=True)), 'timing has no say here'
+    try:
+        torch.use_deterministic_algorithms(True)
+        (first, first_tiles), *rest = runs()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert first_tiles == tiles[0]
+    for results, used in rest:
+        assert used == first_tiles
+        assert all(map(torch.equal, results, first))
 
 
 def test_empty_batch():
