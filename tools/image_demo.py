@@ -14,7 +14,7 @@ from mmengine.config import DictAction
 
 from fade_mm import engine
 from fade_mm.upsamplers import FADE
-from fade_mm.visualization import overlay, watch_upsamplers
+from fade_mm.visualization import overlay, slides, watch_upsamplers
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 
@@ -77,9 +77,9 @@ def predict(inferencer, picture: np.ndarray, show_gate: bool) -> dict[str, np.nd
     pictures = {'': drawn[..., ::-1]}
     if show_gate:
         for name, view in views.items():
-            pictures[f'.{name}.entropy'] = overlay(picture, view.entropy)
+            pictures[f'.{name}.entropy'] = overlay(picture, view.entropy, content=view.content)
             if view.gate is not None:
-                pictures[f'.{name}.gate'] = overlay(picture, view.gate)
+                pictures[f'.{name}.gate'] = overlay(picture, view.gate, content=view.content)
     return pictures
 
 
@@ -87,6 +87,11 @@ def main() -> int:
     args = parse_args()
     images = find_images(args.images)
     inferencer = build_inferencer(args)
+    if args.show_gate and slides(inferencer.model):
+        raise engine.SetupError(
+            '--show-gate needs whole pictures, and this model predicts by sliding windows; '
+            'set --cfg-options model.test_cfg.mode=whole'
+        )
     if args.show_gate:
         layers = [x for x in inferencer.model.named_modules() if isinstance(x[1], FADE)]
         if not layers:

@@ -1,6 +1,6 @@
 """Pictures of what upsamplers do."""
 
 from .hook import UpsamplerVisualizationHook
-from .upsamplers import UpsamplerView, overlay, watch_upsamplers
+from .upsamplers import UpsamplerView, overlay, slides, watch_upsamplers
 
-__all__ = ['UpsamplerView', 'UpsamplerVisualizationHook', 'overlay', 'watch_upsamplers']
+__all__ = ['UpsamplerView', 'UpsamplerVisualizationHook', 'overlay', 'slides', 'watch_upsamplers']

@@ -21,10 +21,13 @@ class UpsamplerView(NamedTuple):
             layer has none.
         entropy: Entropy of the kernels ``(h, w)`` over its largest value, so 0 where a kernel
             picks one point and 1 where it averages all.
+        content: The shares of the maps' height and width that show the image; what is below and to
+            the right of it shows padding. All where the model is not called with data samples.
     """
 
     gate: np.ndarray | None
     entropy: np.ndarray
+    content: tuple[float, float] = (1.0, 1.0)
 
 
 @contextmanager
@@ -39,6 +42,14 @@ def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
         and what they did last.
     """
     views: dict[str, UpsamplerView] = {}
+    content = (1.0, 1.0)
+
+    def measure(model: nn.Module, args: tuple, kwargs: dict) -> None:
+        nonlocal content
+        if kwargs.get('data_samples') and isinstance(kwargs.get('inputs'), Tensor):
+            size = kwargs['inputs'].shape[-2:]
+            shown = content_shape(kwargs['data_samples'][0].metainfo, size)
+            content = (shown[0] / size[0], shown[1] / size[1])
 
     def record(name: str, up: FADE, inputs: tuple[Tensor, Tensor]) -> None:
         en, de = (x[:1] for x in inputs)
@@ -49,7 +60,7 @@ def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
         log_kernels = logits.float().log_softmax(1)
         entropy = -(log_kernels.exp() * log_kernels).sum(1)[0] / np.log(log_kernels.shape[1])
         views[name] = UpsamplerView(
-            None if gate is None else gate.float().cpu().numpy(), entropy.cpu().numpy()
+            None if gate is None else gate.float().cpu().numpy(), entropy.cpu().numpy(), content
         )
 
     def hook(name: str):
@@ -60,6 +71,7 @@ def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
         for name, module in model.named_modules()
         if isinstance(module, FADE)
     ]
+    handles.append(model.register_forward_pre_hook(measure, with_kwargs=True))
     try:
         yield views
     finally:
@@ -67,18 +79,49 @@ def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
             handle.remove()
 
 
-def overlay(image: np.ndarray, values: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+def content_shape(metainfo: dict, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of what is not padding in a model's input.
+
+    Args:
+        metainfo: The data sample's. Its ``img_shape`` may hold a pipeline's padding, so that the
+            original shape and scale count, too, as they do when the libraries scale boxes back.
+        size: Height and width of the input.
+    """
+    shapes = [size, metainfo.get('img_shape', size)]
+    if 'ori_shape' in metainfo:
+        scale_w, scale_h = metainfo.get('scale_factor', (1.0, 1.0))[:2]
+        h, w = metainfo['ori_shape'][:2]
+        shapes.append((round(h * scale_h), round(w * scale_w)))
+    return tuple(int(min(shape[i] for shape in shapes)) for i in (0, 1))
+
+
+def slides(model: nn.Module) -> bool:
+    """Whether a segmentor predicts window by window, so that its maps show the last one alone."""
+    return (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
+
+
+def overlay(
+    image: np.ndarray,
+    values: np.ndarray,
+    opacity: float = 0.6,
+    content: tuple[float, float] = (1.0, 1.0),
+) -> np.ndarray:
     """Lay a map over a picture as colours, from blue (0) over green to yellow (1).
 
     Args:
         image: Picture ``(h, w, 3)``, uint8, BGR.
         values: Map of any size with values in [0, 1].
         opacity: Share of the map. Default: 0.6.
+        content: The shares of the map's height and width that show the picture, as in
+            `UpsamplerView`. Default: all.
 
     Returns:
         A picture of the same size.
     """
-    levels = (255 * values.clip(0, 1)).astype(np.uint8)
-    levels = cv2.resize(levels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    rows, columns = (
+        ((np.arange(n) + 0.5) / n * share * cells).astype(int)  # the cell below a pixel's centre
+        for n, share, cells in zip(image.shape[:2], content, values.shape, strict=True)
+    )
+    levels = (255 * values[np.ix_(rows, columns)].clip(0, 1)).astype(np.uint8)
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)
     return cv2.addWeighted(colours, opacity, image, 1 - opacity, 0)

@@ -80,6 +80,16 @@ def test_detection_with_annotations_for_data_sets_and_evaluators(detection_optio
     assert (tmp_path / 'work/epoch_1.pth').exists()
 
 
+def test_pictures_for_the_gates(detection_options, tmp_path):
+    cfg = tmp_path / 'hooked.py'
+    cfg.write_text(f"""
+_base_ = {str(config(BCCD, 'fade'))!r}
+custom_hooks = [dict(type='fade_mm.UpsamplerVisualizationHook', images=1)]
+""")
+    run('train', cfg, '--work-dir', tmp_path / 'work', '--cfg-options', *detection_options)
+    assert len(list((tmp_path / 'work').glob('*/vis_data/vis_image/**/*.png'))) == 3
+
+
 def test_annotations_that_the_storage_lacks_are_named(detection_options, detection_root, tmp_path):
     (detection_root / 'train.json').unlink()
     with pytest.raises(SystemExit, match=r'the data set is not there: .*train\.json'):

@@ -82,3 +82,27 @@ def test_an_empty_folder_is_an_error(pictures, tmp_path):
     weights = shutil.copy(__file__, tmp_path / 'weights.pth')
     with pytest.raises(SystemExit, match='there are no pictures in'):
         run('image_demo', pictures, config(CAMVID, 'fade'), weights, '--out-dir', tmp_path / 'o')
+
+
+def test_gates_of_sliding_windows_are_refused(pictures, tmp_path):
+    cfg = config(CAMVID, 'fade')
+    weights = checkpoint_of(cfg, tmp_path / 'weights.pth')
+    arguments = ['image_demo', pictures, cfg, weights, '--out-dir', tmp_path / 'out']
+    arguments += ['--cfg-options', 'model.test_cfg.mode=slide', 'model.test_cfg.crop_size=(32,32)']
+    arguments += ['model.test_cfg.stride=(32,32)']
+    with pytest.raises(SystemExit, match=r'--show-gate .* set .*model\.test_cfg\.mode=whole'):
+        run(*arguments, '--show-gate')
+
+
+def test_entropies_of_a_padded_picture_are_where_they_were_made(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (240, 320, 3), np.uint8)  # 256 rows with the model's padding
+    cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    cfg = config(BCCD, 'fade')
+    weights = checkpoint_of(cfg, tmp_path / 'weights.pth')
+    run('image_demo', tmp_path / 'a.png', cfg, weights, '--out-dir', tmp_path / 'o', '--show-gate')
+    drawn = cv2.imread(str(tmp_path / 'o/a.neck.upsamplers.0.entropy.png')).astype(float)
+    colours = np.round((drawn - 0.4 * picture) / 0.6)
+    edges = (np.abs(np.diff(colours, axis=0)).max((1, 2)) > 8).nonzero()[0] + 1
+    assert len(edges)
+    assert not (edges % 4).any()  # the cells of the finest map are 4 pixels high

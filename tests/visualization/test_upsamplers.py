@@ -1,8 +1,14 @@
 """What `watch_upsamplers` records, against the layer's own formulas."""
 
+import cv2
 import numpy as np
+import pytest
 import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
 from torch import nn
+from torch.nn import functional
 
 from fade_mm.upsamplers import FADE
 from fade_mm.visualization import overlay, watch_upsamplers
@@ -51,3 +57,69 @@ def test_overlay_colours_by_value():
     assert low[0, 0, 0] > low[0, 0, 1]  # viridis starts blue (BGR)
     assert high[0, 0, 1] > high[0, 0, 0]  # and ends yellow
     assert np.array_equal(overlay(image, np.zeros((2, 3)), opacity=0), image)
+
+
+def marking_gate(rows):
+    """A gate generator that opens the first rows of a map, whatever the content."""
+
+    def generate(de):
+        gate = torch.full((1, 1, *de.shape[2:]), -99.0)
+        gate[:, :, :rows] = 99.0
+        return gate
+
+    return generate
+
+
+class Padded(BaseModel):
+    """Pads pictures to multiples of 32, as detectors do, and gates at a fourth of their size."""
+
+    def __init__(self, rows):
+        super().__init__(dict(type='ImgDataPreprocessor', pad_size_divisor=32))
+        self.up = FADE(3)
+        self.up.gate_generator.forward = marking_gate(rows)
+
+    def forward(self, inputs, data_samples, mode):
+        assert mode == 'predict'
+        assert inputs.shape[-2:] == (256, 352)
+        en, de = (functional.avg_pool2d(inputs, stride) for stride in (4, 8))
+        return self.up(en, de)
+
+
+def sample(inputs_shape=(240, 340), **metainfo):
+    return dict(
+        inputs=torch.zeros(3, *inputs_shape, dtype=torch.uint8),
+        data_samples=BaseDataElement(metainfo=metainfo),
+    )
+
+
+SCALED = dict(ori_shape=(480, 680), scale_factor=(0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ('shape', 'sample', 'edge'),
+    [
+        ((240, 340), sample(img_shape=(240, 340)), 200),
+        ((480, 680), sample(img_shape=(240, 340), **SCALED), 400),
+        ((480, 680), sample((256, 352), img_shape=(256, 352), **SCALED), 400),
+    ],
+    ids=['padded-by-the-model', 'resized', 'padded-by-the-pipeline'],
+)
+def test_an_overlay_shows_a_map_where_it_was_made(shape, sample, edge):
+    model = Padded(rows=25)  # of de, which has an eighth of the size
+    with torch.no_grad(), watch_upsamplers(model) as views:
+        model.test_step(pseudo_collate([sample]))
+    view = views['up']
+    drawn = overlay(np.zeros((*shape, 3), np.uint8), view.gate, content=view.content)
+    assert drawn.shape == (*shape, 3)
+    colours = [cv2.applyColorMap(np.uint8([[v]]), cv2.COLORMAP_VIRIDIS)[0, 0] for v in (255, 0)]
+    is_open = (abs(drawn - 0.6 * colours[0]).max(-1) < 1).all(1)
+    assert is_open.tolist() == [True] * edge + [False] * (shape[0] - edge)
+
+
+def test_each_pixel_of_an_overlay_is_of_its_own_cell():
+    values = np.linspace(0, 1, 16).reshape(4, 4)
+    image = np.zeros((6, 9, 3), np.uint8)
+    drawn = overlay(image, values, opacity=1, content=(0.75, 0.75))
+    expected = np.repeat(np.repeat(values[:3, :3], 2, 0), 3, 1)
+    colours = cv2.applyColorMap((255 * expected).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    assert np.array_equal(drawn, colours)
