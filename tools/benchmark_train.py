@@ -26,7 +26,7 @@ from mmengine.registry import MODELS, DefaultScope
 from rich.console import Console
 from rich.table import Table
 
-from fade_mm.engine import CheckedRunner, load_config, run_tool
+from fade_mm.engine import CheckedRunner, check_loops, load_config, run_tool
 from fade_mm.memory import keep_freed_memory
 from fade_mm.ops import use_backend
 from fade_mm.ops.dispatch import available_backends
@@ -51,7 +51,8 @@ def parse_args() -> argparse.Namespace:
 def training_step(file: str) -> tuple[Callable, bool]:
     """A function that takes a step of a config's training, and whether it upsamples with us."""
     cfg = load_config(file, {'train_dataloader.num_workers': 0})
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    check_loops(cfg, 'train')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         torch.manual_seed(0)
         model = MODELS.build(cfg.model).train()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -59,7 +60,7 @@ def training_step(file: str) -> tuple[Callable, bool]:
     ours = any(getattr(m, 'is_upsampler', False) for m in model.modules())
 
     def step():
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             model.train_step(batch, optim_wrapper)
 
     return step, ours

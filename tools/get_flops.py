@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
 
 def default_shape(cfg: Config) -> tuple[int, int]:
     """The crop size of a segmentation config, else mmdetection's usual size."""
-    return tuple(cfg.model.get('data_preprocessor', {}).get('size') or (800, 1280))
+    return tuple((cfg.model.get('data_preprocessor') or {}).get('size') or (800, 1280))
 
 
 def main() -> None:

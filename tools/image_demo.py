@@ -53,6 +53,11 @@ def build_inferencer(args: argparse.Namespace):
     """The host library's inferencer, with a checkpoint that fits its model."""
     engine.check_weights([args.checkpoint])
     cfg = engine.load_config(args.config, args.cfg_options)
+    for key in ('test_dataloader', 'visualizer'):
+        if not cfg.get(key):
+            raise engine.SetupError(
+                f'the config has no {key}, by which pictures are read and drawn'
+            )
     if cfg.get('default_scope') == 'mmseg':
         from mmseg.apis import MMSegInferencer as Inferencer
     else:

@@ -44,6 +44,7 @@ def main() -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     engine.check_weights([args.checkpoint])
     cfg = engine.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    engine.check_loops(cfg, 'test')
     task = Segmentation(cfg) if cfg.get('default_scope') == 'mmseg' else Detection(cfg)
     if args.out:
         task.keep_predictions(args.out)
@@ -64,22 +65,47 @@ class Task:
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
         evaluator = cfg.test_evaluator
-        cfg.test_evaluator = list(evaluator) if isinstance(evaluator, list | tuple) else [evaluator]
+        if isinstance(evaluator, dict) and 'metrics' in evaluator:  # with or without its type
+            evaluator.metrics = _as_list(evaluator.metrics)
+        else:
+            cfg.test_evaluator = _as_list(evaluator)
+
+    @property
+    def metrics(self) -> list:
+        """The metrics of the test, to be changed in place."""
+        evaluator = self.cfg.test_evaluator
+        return evaluator.metrics if isinstance(evaluator, dict) else evaluator
 
     def draw(self, folder: str) -> None:
         """Write pictures of the predictions."""
-        hook = self.cfg.default_hooks.get('visualization')
+        hook = (self.cfg.get('default_hooks') or {}).get('visualization')
         if hook is None:
             raise engine.SetupError('--show-dir needs default_hooks.visualization in the config')
+        if not self.cfg.get('visualizer'):
+            raise engine.SetupError('--show-dir needs a visualizer in the config')
         hook.draw = True
 
     def augment(self) -> None:
         """Merge the predictions of augmented images."""
-        dataset = self.cfg.test_dataloader.dataset
-        while 'dataset' in dataset:
-            dataset = dataset.dataset
-        dataset.pipeline = self.cfg.tta_pipeline
+        for dataset in self.datasets():
+            dataset.pipeline = self.cfg.tta_pipeline
         self.cfg.model = dict(self.cfg.tta_model, module=self.cfg.model)
+
+    def datasets(self) -> list[dict]:
+        """The test sets inside of any wrappers, which have pipelines."""
+        found = _leaves(self.cfg.test_dataloader.dataset)
+        if not all(dataset.get('pipeline') for dataset in found):
+            raise engine.SetupError('--tta needs a pipeline in test_dataloader.dataset')
+        return found
+
+
+def _as_list(value) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _leaves(dataset: dict) -> list[dict]:
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    return [dataset] if inner == [None] else [leaf for x in inner for leaf in _leaves(x)]
 
 
 class Segmentation(Task):
@@ -89,7 +115,7 @@ class Segmentation(Task):
         """Write label maps as PNG files."""
         if os.path.isfile(folder) or os.path.splitext(folder)[1]:
             raise engine.SetupError(f'--out takes a folder for segmentation, got {folder}')
-        writers = [x for x in self.cfg.test_evaluator if x.type == 'IoUMetric']
+        writers = [x for x in self.metrics if engine.type_name(x) == 'IoUMetric']
         if not writers:
             raise engine.SetupError('--out needs an IoUMetric in test_evaluator')
         writers[0].output_dir = folder
@@ -112,7 +138,7 @@ class Detection(Task):
         """Write predictions and labels into one pickle file."""
         if not path.endswith(('.pkl', '.pickle')):
             raise engine.SetupError(f'--out takes a .pkl file for detection, got {path}')
-        self.cfg.test_evaluator.append(dict(type='DumpDetResults', out_file_path=path))
+        self.metrics.append(dict(type='mmdet.DumpDetResults', out_file_path=path))
 
     def draw(self, folder: str) -> None:
         super().draw(folder)
@@ -124,15 +150,15 @@ class Detection(Task):
                 '--tta merges boxes only, and this model predicts masks; leave it out'
             )
         nms = dict(type='nms', iou_threshold=0.5)
-        self.cfg.setdefault(
+        self.cfg.setdefault(  # mmdetection keeps this model in mmengine's own registry
             'tta_model', dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100))
         )
         if 'tta_pipeline' not in self.cfg:
-            flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+            flips = [dict(type='mmdet.RandomFlip', prob=prob) for prob in (1.0, 0.0)]
             keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-            pack = dict(type='PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction'))
+            pack = dict(type='mmdet.PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction'))
             self.cfg.tta_pipeline = [
-                *self.cfg.test_dataloader.dataset.pipeline[:-1],
+                *self.datasets()[0].pipeline[:-1],
                 dict(type='TestTimeAug', transforms=[flips, [pack]]),
             ]
         super().augment()

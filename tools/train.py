@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 def check_amp(cfg: Config) -> None:
     """Raise where mixed precision is asked for and cannot be had."""
-    if cfg.optim_wrapper.type == 'AmpOptimWrapper' and not torch.cuda.is_available():
+    if engine.type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and not torch.cuda.is_available():
         raise engine.SetupError(
             'mixed precision (--amp, or AmpOptimWrapper in the config) needs a GPU, and none is '
             'available; leave it out, or set optim_wrapper.type=OptimWrapper'
@@ -54,7 +54,7 @@ def check_amp(cfg: Config) -> None:
 
 def enable_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate with the batch size."""
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise engine.SetupError(
             '--auto-scale-lr needs the batch size that the learning rate is meant for; '
             'set --cfg-options auto_scale_lr.base_batch_size=N'
@@ -70,6 +70,7 @@ def main() -> None:
     if args.amp:
         options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic'}
     cfg = engine.load_config(args.config, options, args.work_dir, args.launcher)
+    engine.check_loops(cfg, 'train')
     engine.check_packages(cfg)
     check_amp(cfg)
     if args.auto_scale_lr:

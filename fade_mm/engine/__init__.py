@@ -3,11 +3,13 @@
 from .checkpoint import use_safe_checkpoints
 from .config import (
     add_hook,
+    check_loops,
     check_packages,
     check_weights,
     join_processes,
     load_config,
     pretrained_weights,
+    type_name,
 )
 from .errors import SetupError
 from .fit import CheckpointFitHook, load_checkpoint
@@ -25,6 +27,7 @@ __all__ = [
     'ResultHook',
     'SetupError',
     'add_hook',
+    'check_loops',
     'check_packages',
     'check_weights',
     'evaluate',
@@ -36,5 +39,6 @@ __all__ = [
     'prepare_resumption',
     'pretrained_weights',
     'run_tool',
+    'type_name',
     'use_safe_checkpoints',
 ]

@@ -19,6 +19,11 @@ _STAND_INS = (  # under the host's name; FPN depends on the library
     'TransformerEncoderPixelDecoder',
     'UPerHead',
 )
+_LOOPS = {  # mmengine takes all parts of a loop or none
+    'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    'val': ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    'test': ('test_dataloader', 'test_cfg', 'test_evaluator'),
+}
 _PANOPTIC = ('CocoPanopticMetric', 'LoadPanopticAnnotations')  # of mmdetection
 
 
@@ -75,22 +80,29 @@ def join_processes(launcher: str) -> None:
 
 
 def pretrained_weights(cfg: Config) -> set[str]:
-    """What a model and its parts are to be initialised from."""
+    """The files that a model and its parts are to be initialised from.
+
+    timm's ``pretrained=True``, and what else only a library knows how to read, is not among them.
+    """
     nodes = list(_dicts(cfg.model))
-    named = {node.get('checkpoint') for node in nodes if node.get('type') == 'Pretrained'}
-    return {name for name in named | {node.get('pretrained') for node in nodes} if name}
+    initialised = [node for node in nodes if type_name(node) in ('Pretrained', 'PretrainedInit')]
+    names = [node.get('checkpoint') for node in initialised]
+    names += [node.get('pretrained') for node in nodes]
+    return {name for name in names if isinstance(name, str) and name}
 
 
-def check_weights(names: Iterable[str | None]) -> None:
+def check_weights(names: Iterable[object]) -> None:
     """Raise where weights are known to be out of reach.
 
     Args:
-        names: Paths or URLs in mmengine's schemes; ``None`` is passed over.
+        names: Paths or URLs in mmengine's schemes; what is no text is passed over.
 
     Raises:
         SetupError: a local file does not exist, or torchvision is needed and missing.
     """
-    for name in filter(None, names):
+    for name in names:
+        if not isinstance(name, str) or not name:
+            continue
         if name.startswith('torchvision://') and not importlib.util.find_spec('torchvision'):
             raise unavailable(name, 'torchvision is not installed (pip install torchvision)')
         if '://' not in name and not os.path.isfile(os.path.expanduser(name)):
@@ -103,7 +115,7 @@ def check_packages(cfg: Config) -> None:
     Raises:
         SetupError: panoptic data or PQ are asked for without ``panopticapi``.
     """
-    names = {str(node.get('type')).removeprefix('mmdet.') for node in _dicts(cfg._cfg_dict)}
+    names = {type_name(node) for node in _dicts(cfg._cfg_dict)}
     needing = sorted(names.intersection(_PANOPTIC))
     if needing and not importlib.util.find_spec('panopticapi'):
         raise SetupError(
@@ -111,6 +123,39 @@ def check_packages(cfg: Config) -> None:
             'panopticapi; it is not on PyPI, run: '
             'pip install git+https://github.com/cocodataset/panopticapi.git'
         )
+
+
+def check_loops(cfg: Config, needed: str) -> None:
+    """Raise where a config lacks parts of what it is to be used for.
+
+    Args:
+        cfg: The config.
+        needed: ``'train'`` or ``'test'``.
+
+    Raises:
+        SetupError: the data, the loop, or the optimizer or the metrics are missing.
+    """
+    for name, keys in _LOOPS.items():
+        missing = [key for key in keys if cfg.get(key) is None]
+        if len(missing) == len(keys) and name == needed:
+            raise SetupError(f'the config cannot {needed}: it has no {", ".join(missing)}')
+        if 0 < len(missing) < len(keys):
+            given = [key for key in keys if key not in missing]
+            raise SetupError(
+                f'the config has {" and ".join(given)}, but no {" and ".join(missing)}; give all '
+                f'of them, or none ({" ".join(f"{key}=None" for key in given)})'
+            )
+    if cfg.get('param_scheduler') and cfg.get('optim_wrapper') is None:
+        raise SetupError(
+            'the config has a param_scheduler, but no optim_wrapper that it could change; set '
+            'param_scheduler=None'
+        )
+
+
+def type_name(node: object) -> str:
+    """The name of the class of a config's part, without its scope; ``''`` if it names none."""
+    kind = node.get('type', '') if isinstance(node, dict) else ''
+    return getattr(kind, '__name__', str(kind).rpartition('.')[2])
 
 
 def add_hook(cfg: Config, **hook) -> None:

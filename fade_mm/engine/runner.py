@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from .checkpoint import use_safe_checkpoints
 from .classes import check_classes
-from .config import add_hook, check_packages, check_weights, join_processes
+from .config import add_hook, check_loops, check_packages, check_weights, join_processes
 from .data import NamingPipeline, check_files, leaves
 from .errors import SetupError, naming_build_errors
 from .random_state import Advanced, RandomStateHook, seed_samples
@@ -129,10 +129,12 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
         The metrics, by the names that the config's evaluators give them.
 
     Raises:
-        SetupError: the checkpoint, a package or a file of the data set is missing, or does not fit.
+        SetupError: the checkpoint, a package, the test set or a file of it is missing, or does not
+            fit.
     """
     use_safe_checkpoints()
     check_weights([checkpoint])
+    check_loops(cfg, 'test')
     check_packages(cfg)
     cfg.load_from, cfg.resume = checkpoint, False
     add_hook(cfg, type='fade_mm.CheckpointFitHook')
