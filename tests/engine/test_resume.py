@@ -82,9 +82,7 @@ def test_iterations(camvid, tmp_path, seed, before, after):
         assert_same_state(tmp_path / 'whole/iter_6.pth', parts / 'iter_6.pth')
 
 
-@pytest.mark.parametrize(
-    ('before', 'after'), [(2, 2), pytest.param(2, 0, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(('before', 'after'), [(2, 2), pytest.param(2, 0, marks=pytest.mark.slow)])
 def test_epochs(detection_root, tmp_path, before, after):
     """Three epochs at once, and one and then two more, with random flips."""
     cfg = config(BCCD, 'nearest')
