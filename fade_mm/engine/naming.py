@@ -12,7 +12,7 @@ from mmengine.config import Config
 import fade_mm.upsamplers  # noqa: F401  (registers the layers, whose defaults are compared)
 from fade_mm.registry import MODELS
 
-from .config import _dicts
+from .config import _dicts, type_name
 
 UPSAMPLERS = {
     'Nearest': dict(type='nearest'),
@@ -100,8 +100,8 @@ def upsampler_of(model: dict) -> str | None:
         upsampler = node.get('upsample_cfg')
         if upsampler and 'type' in upsampler:
             names.add(_name_of(upsampler))
-        elif _class(node) in _STOCK:
-            names.add(_STOCK[_class(node)])
+        elif type_name(node) in _STOCK:
+            names.add(_STOCK[type_name(node)])
     return names.pop() if len(names) == 1 else None
 
 
@@ -112,7 +112,7 @@ def host_of(model: dict) -> str | None:
         model: The config of the model.
     """
     model = model.get('module', model)  # in test-time augmentation
-    host = _HOSTS.get(_class(model)) or _HOSTS.get(_class(model.get('decode_head')))
+    host = _HOSTS.get(type_name(model)) or _HOSTS.get(type_name(model.get('decode_head')))
     backbone = _backbone(model.get('backbone') or {})
     return f'{host} {backbone}' if host and backbone else None
 
@@ -124,7 +124,7 @@ def task_of(cfg: Config) -> str | None:
         cfg: The whole config.
     """
     for node in _dicts(cfg.get('val_evaluator') or cfg.get('test_evaluator')):
-        task = _TASKS.get(_class(node))
+        task = _TASKS.get(type_name(node))
         if task:
             return 'instance' if 'segm' in (node.get('metric') or ()) else task
     return None
@@ -141,14 +141,8 @@ def data_of(dataloader: dict | None) -> str | None:
     return _DATA.get(folder, folder)
 
 
-def _class(node: dict | None) -> str:
-    """The name of a config's class, without its scope."""
-    kind = node.get('type') if isinstance(node, dict) else None
-    return kind.__name__ if inspect.isclass(kind) else str(kind).rpartition('.')[2]
-
-
 def _backbone(backbone: dict) -> str | None:
-    kind = _class(backbone)
+    kind = type_name(backbone)
     if kind.startswith('ResNet') and 'depth' in backbone:
         return f'R{backbone["depth"]}'
     depths = backbone.get('num_layers') or backbone.get('depths')
@@ -166,7 +160,7 @@ def _name_of(upsampler: dict) -> str | None:
 def _spelled_out(upsampler: dict) -> dict:
     """The config of an upsampler with the defaults of its class, so that spellings compare."""
     kind = upsampler['type']
-    cls = kind if inspect.isclass(kind) else MODELS.module_dict.get(_class(upsampler), kind)
+    cls = kind if inspect.isclass(kind) else MODELS.module_dict.get(type_name(upsampler), kind)
     defaults = {}
     if inspect.isclass(cls):
         defaults = {name: x.default for name, x in inspect.signature(cls).parameters.items()}

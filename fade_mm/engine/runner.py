@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import LoggerHook
-from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -16,7 +16,7 @@ from .classes import check_classes
 from .config import add_hook, check_loops, check_packages, check_weights, join_processes
 from .data import NamingPipeline, check_files, leaves
 from .errors import SetupError, naming_build_errors
-from .random_state import Advanced, RandomStateHook, seed_samples
+from .random_state import Advanced, Positions, RandomStateHook, seed_samples
 
 
 class CheckedRunner(Runner):
@@ -37,7 +37,7 @@ class CheckedRunner(Runner):
         Raises:
             SetupError: a folder, an annotation file, an image or a label is missing.
         """
-        if diff_rank_seed:  # of data, the processes have different seeds anyway
+        if diff_rank_seed and seed is not None:  # samples differ by process anyway
             seed -= get_rank()
         try:
             with _names_missing_files():
@@ -59,17 +59,18 @@ class CheckedRunner(Runner):
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Build the training loop; one that goes on reads none of the batches before."""
-        restarts = 0
-        if self.resumed_iteration and not isinstance(loop, BaseLoop):
-            self._train_dataloader = self.build_dataloader(
-                self._train_dataloader, self.seed, self._randomness_cfg.get('diff_rank_seed', False)
-            )
-            if 'max_iters' in loop:
-                restarts = self._train_dataloader.batch_sampler.advance(self.resumed_iteration)
+        done = self.resumed_iteration if isinstance(loop, dict) and 'max_iters' in loop else 0
+        if not done or isinstance(self._train_dataloader, DataLoader):
+            return super().build_train_loop(loop)
+        self._train_dataloader = self.build_dataloader(
+            self._train_dataloader, self.seed, self._randomness_cfg.get('diff_rank_seed', False)
+        )
+        if not isinstance(self._train_dataloader.batch_sampler, Positions):
+            return super().build_train_loop(loop)  # mmengine reads what was read before
+        restarts = self._train_dataloader.batch_sampler.advance(done)
         loop = super().build_train_loop(loop)
-        if self.resumed_iteration and isinstance(loop, IterBasedTrainLoop):
-            loop.dataloader_iterator._epoch = restarts
-            loop.dataloader_iterator = Advanced(loop.dataloader_iterator, self.resumed_iteration)
+        loop.dataloader_iterator._epoch = restarts
+        loop.dataloader_iterator = Advanced(loop.dataloader_iterator, done)
         return loop
 
     def train(self) -> nn.Module:
