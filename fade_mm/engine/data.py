@@ -12,12 +12,25 @@ from .errors import SetupError
 
 def leaves(dataset) -> Iterator[BaseDataset]:
     """The data sets inside of any wrappers."""
-    inner = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
-    for item in inner:
-        if item is not None:
-            yield from leaves(item)
-    if inner == [None] and isinstance(dataset, BaseDataset):
-        yield dataset
+    return (x for x in _nested(dataset) if not _inner(x) and isinstance(x, BaseDataset))
+
+
+def transforms(dataset) -> Iterator[Callable]:
+    """What a data set and those inside of it do to a sample."""
+    for x in _nested(dataset):
+        pipeline = getattr(x, 'pipeline', None) or ()
+        yield from getattr(pipeline, 'transforms', pipeline)
+
+
+def _nested(dataset) -> Iterator:
+    yield dataset
+    for item in _inner(dataset):
+        yield from _nested(item)
+
+
+def _inner(dataset) -> list:
+    found = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    return [x for x in found if x is not None]
 
 
 def check_files(dataset: BaseDataset) -> None:
@@ -51,8 +64,7 @@ def check_files(dataset: BaseDataset) -> None:
 
 def _is_local(dataset: BaseDataset) -> bool:
     """Whether all that reads the files of a data set reads them from a disk."""
-    transforms = getattr(dataset.pipeline, 'transforms', ())
-    readers = [x for x in transforms if hasattr(x, 'backend_args')]
+    readers = [x for x in transforms(dataset) if hasattr(x, 'backend_args')]
     storages = [
         getattr(reader, name, None)
         for reader in (dataset, *readers)

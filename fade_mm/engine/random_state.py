@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from fade_mm.registry import HOOKS
 
+from .data import transforms
+
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
@@ -89,6 +91,13 @@ def inexact(runner, checkpoint: dict) -> Iterator[str]:
             f'the checkpoint lies {done} iterations into an accumulation of gradients over '
             f'{counts}, and gradients are not kept'
         )
+    kept = {
+        type(x).__name__
+        for x in transforms(runner.train_dataloader.dataset)
+        if hasattr(x, 'results_cache')
+    }
+    if kept:
+        yield f'{" and ".join(sorted(kept))} mixes in earlier pictures, which are not kept'
     for key, now in _machine().items():
         before = checkpoint['meta'].get(key, now)
         if before != now:

@@ -1,15 +1,16 @@
 """A resumed run equals the uninterrupted one bit for bit, augmentation and all."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmcv.transforms import LoadImageFromFile
-from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler
 
-from fade_mm.engine.random_state import Positions, SeededItems, seed_samples
+from fade_mm.engine.random_state import Positions, SeededItems, inexact, seed_samples
 from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
 
 
@@ -242,6 +243,21 @@ def test_a_work_dir_that_was_moved_goes_on(camvid, tmp_path):
     train(cfg, other, options, '--resume', tmp_path / 'moved/iter_2.pth')
     assert (tmp_path / 'other/iter_6.pth').exists()
     assert {path: path.read_bytes() for path in kept if path.exists()} == kept
+
+
+def test_transforms_that_keep_pictures_are_named():
+    from mmdet.datasets import MultiImageMixDataset
+    from mmdet.datasets.transforms import CachedMosaic
+
+    inner = BaseDataset(lazy_init=True, serialize_data=False, pipeline=[lambda x: x])
+    inner.data_list, inner._fully_initialized = [dict(img_path='a.jpg')], True
+    dataset = MultiImageMixDataset(inner, [dict(type='RandomFlip', prob=0.5)])
+    runner = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=dataset), optim_wrapper=None)
+    checkpoint = dict(optimizer={}, param_schedulers=[], meta=dict(iter=2))
+    assert list(inexact(runner, checkpoint)) == []
+    dataset.pipeline.append(CachedMosaic())
+    (reason,) = inexact(runner, checkpoint)
+    assert reason == 'CachedMosaic mixes in earlier pictures, which are not kept'
 
 
 def test_what_is_not_exact_is_said(camvid, tmp_path):
