@@ -27,11 +27,13 @@ $(VENV)/.torch: $(VENV)/.python requirements/torch.txt
 	touch $@
 
 # Python's own flags but for -g, which doubles the time; flags in the environment replace all of them.
+# mmcv would run 4 compilers or more, with as much memory, whatever the processor.
 $(VENV)/.mmcv: FLAGS := -DNDEBUG -fwrapv -O3 -g0
 $(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
 	$(PIP) install --quiet -r requirements/build.txt
 	@echo "Installing mmcv: the first time, it is compiled, which takes some minutes."
-	@set -o pipefail; MMCV_WITH_OPS=1 CFLAGS="$(FLAGS) $$CFLAGS" CXXFLAGS="$(FLAGS) $$CXXFLAGS" \
+	@set -o pipefail; MMCV_WITH_OPS=1 MAX_JOBS=$${MAX_JOBS:-$$(getconf _NPROCESSORS_ONLN)} \
+	  CFLAGS="$(FLAGS) $$CFLAGS" CXXFLAGS="$(FLAGS) $$CXXFLAGS" \
 	  $(PIP) install --verbose --no-build-isolation -r requirements/mmcv.txt 2>&1 \
 	  | tee $(VENV)/mmcv.log \
 	  | awk 'match($$0, /\[[0-9]+\/[0-9]+\]/) { print "mmcv: file " substr($$0, RSTART, RLENGTH); fflush() }' \
