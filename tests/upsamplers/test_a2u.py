@@ -6,6 +6,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from fade_mm.engine.export import export_onnx
 from fade_mm.upsamplers import A2U
@@ -91,8 +92,8 @@ def test_one_onnx_file_serves_any_batch(tmp_path):
 
 def test_published_parameter_counts():
     """+0.12M in SegFormer-B1 (six) with the branch, +0.06M (six) and +0.03M (three) without."""
-    assert parameters(A2U(256)) == 20_042
-    lean = parameters(A2U(256, downsampling=False))
+    assert parameters(A2U(256, downsampling=True)) == 20_042
+    lean = parameters(A2U(256))
     assert (round(6 * lean / 1e6, 2), round(3 * lean / 1e6, 2)) == (0.06, 0.03)
 
 
@@ -104,6 +105,16 @@ def test_parameters_have_the_authors_names(downsampling):
     assert set(A2U(32, downsampling=downsampling).state_dict()) == {
         f'kernel_gen.{layer}.{name}' for layer in layers for name in ('weight', 'bias')
     }
+
+
+def test_the_branch_that_upsampling_never_uses_is_dropped_with_a_word():
+    old = {f'up.{name}': x for name, x in A2U(32, downsampling=True).state_dict().items()}
+    model = nn.ModuleDict(dict(up=A2U(32)))
+    with pytest.warns(UserWarning, match='weights for down-sampling are not loaded'):
+        model.load_state_dict(old, strict=True)
+    assert torch.equal(
+        model['up'].kernel_gen.bconv_U[1].weight, old['up.kernel_gen.bconv_U.1.weight']
+    )
 
 
 @pytest.mark.parametrize(

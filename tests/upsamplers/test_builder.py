@@ -144,11 +144,11 @@ def test_scale_factor_of_the_config_wins():
 @pytest.mark.parametrize(
     ('cfg', 'error', 'message'),
     [
-        (dict(type='fadd'), ValueError, "'fadd'; there are a2u, carafe, dysample, fade.*nearest"),
+        (dict(type='fadd'), ValueError, "'fadd'; there are a2u,.* carafe, .*nearest"),
         (dict(mode='nearest'), TypeError, "must be a dict with a 'type'"),
         ('fade', TypeError, r"e\.g\. dict\(type='fade'\), got 'fade'"),
         (dict(type=3), TypeError, 'must be a name or a class, got 3'),
-        (dict(type='deconv'), TypeError, "'deconv' needs an int kernel_size, got None"),
+        (dict(type='deconv'), TypeError, "'deconv'.*'kernel_size'; arguments are in_channels"),
         (dict(type='pixel_shuffle'), TypeError, 'pixel_shuffle.*upsample_kernel'),
         (dict(type='fade', kernel=5), TypeError, "upsampler.*'kernel'; .*up_kernel_size"),
         (dict(type='fade', scale_factor=0), ValueError, 'scale_factor must be at least 1'),
@@ -161,5 +161,5 @@ def test_wrong_configs_are_refused(cfg, error, message):
 
 def test_a_layer_of_another_ratio_is_refused():
     up = build_upsampler(dict(type='deconv', kernel_size=3, stride=1, output_padding=0), 4, 4)
-    with pytest.raises(ValueError, match='ConvTranspose2d was to upsample'):
+    with pytest.raises(ValueError, match='Deconv was to upsample'):
         up(torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4))

@@ -62,5 +62,5 @@ def test_empty_batch():
 
 
 def test_wrong_channels_are_refused():
-    with pytest.raises(ValueError, match='x must have 8 channels'):
+    with pytest.raises(ValueError, match='de must have 8 channels'):
         CARAFE(8)(torch.randn(1, 4, 5, 5))

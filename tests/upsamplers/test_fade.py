@@ -190,7 +190,11 @@ def test_registered_in_the_root_and_in_our_scope(name):
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [
-        (dict(in_channels_en=8, in_channels_de=4), ValueError, 'in_channels_en=8.*gating=False'),
+        (
+            dict(in_channels_en=8, in_channels_de=4, gating=True),
+            ValueError,
+            'gating=True joins.*in_channels_en=8 and in_channels_de=4',
+        ),
         (dict(in_channels_en=0), ValueError, 'in_channels_en must be at least 1, got 0'),
         (dict(in_channels_en='8'), TypeError, "in_channels_en must be an int, got '8'"),
         (dict(in_channels_en=8, up_kernel_size=4), ValueError, 'up_kernel_size must be odd, got 4'),
