@@ -179,9 +179,8 @@ class A2U(Upsampler):
 
     def views(self, en: Tensor, de: Tensor) -> list[View]:
         """The kernels, ``(N, K*K, h, w)``."""
-        return [
-            View('kernels', self.kernel_gen(en).softmax(1), 'weights of the K x K points of de')
-        ]
+        kernels = self.kernel_gen(en).softmax(1)
+        return [View('kernels', kernels, 'weights of the K x K points of de')]
 
 
 def _drop_downsampling(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:

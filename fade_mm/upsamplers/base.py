@@ -103,13 +103,12 @@ class Upsampler(nn.Module):
 
     def extra_repr(self) -> str:
         """The constructor's arguments that are not their defaults."""
-        arguments = {
-            name: (getattr(self, name, parameter.default), parameter.default)
-            for name, parameter in inspect.signature(type(self)).parameters.items()
-        }
-        return ', '.join(
-            f'{k}={value!r}' for k, (value, usual) in arguments.items() if value != usual
-        )
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)
+            if value != parameter.default:
+                shown.append(f'{name}={value!r}')
+        return ', '.join(shown)
 
     def _check(self, **features: Tensor) -> None:
         if any(isinstance(x, Proxy) for x in features.values()):

@@ -125,7 +125,8 @@ def sample(de: Tensor, offsets: Tensor, init_pos: Tensor, groups: int, scale_fac
     Args:
         de: Feature ``(N, C, H, W)``.
         offsets: From the points' own places, as `DySample.offsets` gives them.
-        init_pos: Those places, from the centre of a point of ``de``, ``(1, 2 * groups * s*s, 1, 1)``.
+        init_pos: Those places ``(1, 2 * groups * s * s, 1, 1)``, from the centre of a point of
+            ``de``.
         groups: Groups of channels with offsets of their own.
         scale_factor: Upsampling ratio s.
 

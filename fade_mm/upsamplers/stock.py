@@ -142,6 +142,8 @@ class Deconv(DecoderUpsampler, nn.ConvTranspose2d):
         """``de`` ``(N, in_channels, H, W)`` as ``(N, out_channels, s * H, s * W)``."""
         return nn.ConvTranspose2d.forward(self, de)
 
+    extra_repr = nn.ConvTranspose2d.extra_repr
+
 
 @register_upsampler('pixel_shuffle')
 class PixelShuffle(DecoderUpsampler):

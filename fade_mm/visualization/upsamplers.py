@@ -38,8 +38,8 @@ def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
         model: Any model.
 
     Yields:
-        A dict that is filled as the model runs: the upsamplers' names, in the order of the first use,
-        and what they did last.
+        A dict that is filled as the model runs: the upsamplers' names, in the order of the
+        first use, and what they did last.
     """
     views: dict[str, UpsamplerView] = {}
     content = (1.0, 1.0)
