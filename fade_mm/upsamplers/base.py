@@ -20,6 +20,13 @@ class View(NamedTuple):
         name: What it is: ``'kernels'``, ``'gate'``, ``'index'`` or ``'offsets'``.
         tensor: ``(N, channels, height, width)``.
         meaning: What the channels and values are, in one sentence.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import FADE
+        >>> views = FADE(8).views(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5))
+        >>> [(view.name, tuple(view.tensor.shape)) for view in views]
+        [('kernels', (1, 25, 7, 9)), ('gate', (1, 1, 4, 5))]
     """
 
     name: str
@@ -132,6 +139,15 @@ class DecoderUpsampler(Upsampler):
     A subclass defines `enlarge`. Given ``en``, what hangs over its size is cropped; where it falls
     short, at sizes rounded down, the last row or column is repeated; and a feature that has the
     size of ``en`` already is passed on.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import DecoderUpsampler
+        >>> class Repeat(DecoderUpsampler):
+        ...     def enlarge(self, de):
+        ...         return de.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        >>> Repeat()(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 7, 9])
     """
 
     _weighed = ('de',)

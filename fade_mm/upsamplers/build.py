@@ -73,6 +73,7 @@ def build_upsampler(
             contradicts the name of a preset.
 
     Example:
+        >>> import torch
         >>> from fade_mm.upsamplers import build_upsampler
         >>> build_upsampler(dict(type='sapa_b'), 256, 256)(
         ...     torch.rand(1, 256, 7, 9), torch.rand(1, 256, 4, 5)

@@ -40,7 +40,9 @@ def test_kernels_from_the_decoder_start_as_carafes():
     carafe = build_upsampler(dict(type='carafe'), 64, 64)
     up = FADE(64, **ROWS['b2'])
     for name, x in carafe.layer.state_dict().items():
-        assert up.ker_generator.state_dict()[name].std() == pytest.approx(float(x.std()), rel=0.1)
+        assert up.ker_generator.state_dict()[name].std().item() == pytest.approx(
+            x.std().item(), rel=0.1
+        )
     assert parameters(up) == parameters(carafe)
 
 

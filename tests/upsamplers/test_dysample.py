@@ -52,7 +52,7 @@ def test_parameters_have_the_authors_names():
 
 def test_starts_nearly_bilinear():
     up = DySample(256, dyscope=True).requires_grad_(False)
-    assert up.offset.weight.std() == pytest.approx(0.001, rel=0.1)
+    assert up.offset.weight.std().item() == pytest.approx(0.001, rel=0.1)
     assert not up.offset.bias.any()
     assert not up.scope.weight.any()
 

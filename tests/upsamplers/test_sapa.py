@@ -45,7 +45,7 @@ def test_parameters_have_the_authors_names(similarity, layers):
 
 def test_starts_truncated_normal():
     up = SAPA(256, similarity='gated').requires_grad_(False)
-    assert up.k.weight.std() == pytest.approx(0.02, rel=0.1)
+    assert up.k.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert not any(up.state_dict()[f'{name}.bias'].any() for name in ('qy', 'qx', 'gate', 'k'))
 
 
