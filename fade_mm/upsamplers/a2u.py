@@ -33,9 +33,30 @@ class _GroupNorm(nn.GroupNorm):
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
+class _AveragePool(nn.AdaptiveAvgPool2d):
+    """In an exported program, as two products, which hold for all sizes.
+
+    PyTorch's exporters write down the cells of the one size that they see.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
+        rows, cols = (self._averages(size, x) for size in x.shape[2:])
+        return rows @ x @ cols.T
+
+    def _averages(self, size: int, x: Tensor) -> Tensor:
+        """``(cells, size)``: of each cell, the shares of the points that it averages."""
+        cells = torch.arange(self.output_size, device=x.device)[:, None]
+        first = cells * size // self.output_size
+        end = ((cells + 1) * size + self.output_size - 1) // self.output_size
+        points = torch.arange(size, device=x.device)
+        return ((points >= first) & (points < end)).to(x.dtype) / (end - first)
+
+
 def _pooled(size: int, in_channels: int, out_channels: int, factory: dict) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, 1, **factory)
-    return nn.Sequential(nn.AdaptiveAvgPool2d(size), conv)
+    return nn.Sequential(_AveragePool(size), conv)
 
 
 @leaf
