@@ -16,6 +16,7 @@ from fade_mm.upsamplers import (
     Unguided,
     Upsampler,
     build_upsampler,
+    named_upsamplers,
 )
 from tests.layers import ARGUMENTS, EVERY
 
@@ -245,6 +246,21 @@ def test_mmengine_builds_presets():
     assert up.similarity == 'gated'
     with pytest.raises(ValueError, match="'sapa_g' stands for"):
         registry().build(dict(type='fade_mm.sapa_g', in_channels_en=8, similarity='inner'))
+
+
+def test_the_outermost_upsamplers_of_a_model_are_named():
+    """However they were built; their parts are not."""
+    wrapped, alone = build_upsampler(dict(type='carafe'), 8, 8), CARAFE(8)
+    b2 = FADE(8, kernel_source='decoder', fusion='none')
+    model = nn.ModuleDict(dict(a=nn.Sequential(wrapped, nn.ReLU()), b=alone, c=b2))
+    assert list(named_upsamplers(model)) == [('a.0', wrapped), ('b', alone), ('c', b2)]
+    assert list(named_upsamplers(alone)) == [('', alone)]
+
+
+def test_an_upsampler_of_the_decoder_alone_is_called_either_way():
+    up = CARAFE(8)
+    en, de = torch.randn(1, 3, 7, 9), torch.randn(1, 8, 4, 5)
+    assert torch.equal(up(en, de), up(de)[:, :, :7, :9])
 
 
 def test_unguided_is_the_adapters_old_name():
