@@ -34,20 +34,6 @@ def test_the_images_of_a_batch_do_not_see_each_other():
     torch.testing.assert_close(up(en, de), alone)
 
 
-def test_one_onnx_file_serves_any_batch(tmp_path):
-    onnxruntime = pytest.importorskip('onnxruntime')
-    export_onnx = pytest.importorskip('fade_mm.engine.export').export_onnx
-    up, path = randomised(A2U(4, num_groups=2)).float(), tmp_path / 'a2u.onnx'
-    example = torch.randn(2, 4, 7, 9), torch.randn(2, 4, 4, 5)
-    export_onnx(up, example, path, ({0: 'n'}, {0: 'n'}))
-    session = onnxruntime.InferenceSession(path)
-    for n in (1, 3):
-        en, de = torch.randn(n, 4, 7, 9), torch.randn(n, 4, 4, 5)
-        (out,) = session.run(None, {'en': en.numpy(), 'de': de.numpy()})
-        with torch.no_grad():
-            torch.testing.assert_close(torch.from_numpy(out), up(en, de), atol=1e-5, rtol=1e-5)
-
-
 def test_published_parameter_counts():
     """+0.12M in SegFormer-B1 (six) with the branch, +0.06M (six) and +0.03M (three) without."""
     assert parameters(A2U(256, downsampling=True)) == 20_042

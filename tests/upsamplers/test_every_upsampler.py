@@ -134,6 +134,30 @@ def test_exports_with_dynamic_sizes(cfg):
         torch.testing.assert_close(program(en, de), up(en, de), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    'cfg',
+    [
+        dict(type='sapa_g'),
+        dict(type='a2u', num_groups=4),
+        dict(type='fade', kernel_generation='semi-shift-h2l'),
+    ],
+    **NAMES,
+)
+def test_one_onnx_file_serves_all_batches_and_sizes(cfg, tmp_path):
+    """Of those whose indices ONNX, or its exporter, could take for others."""
+    onnxruntime = pytest.importorskip('onnxruntime')
+    export_onnx = pytest.importorskip('fade_mm.engine.export').export_onnx
+    up, path = build(cfg)[0], tmp_path / 'up.onnx'
+    sizes = {0: 'n', 2: 'h', 3: 'w'}, {0: 'n', 2: 'H', 3: 'W'}
+    export_onnx(up, (torch.randn(2, 8, 15, 13), torch.randn(2, 8, 8, 7)), path, sizes)
+    session = onnxruntime.InferenceSession(path)
+    for n, h, w, H, W in [(1, 14, 12, 7, 6), (3, 15, 21, 8, 11), (1, 9, 7, 4, 3)]:
+        en, de = torch.randn(n, 8, h, w), torch.randn(n, 8, H, W)
+        (out,) = session.run(None, {'en': en.numpy(), 'de': de.numpy()})
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(out), up(en, de), atol=1e-4, rtol=1e-4)
+
+
 @every_upsampler
 def test_an_empty_batch_stays_empty(cfg):
     up, en, de = build(cfg, (0, 8, 7, 8))
