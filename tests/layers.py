@@ -4,32 +4,22 @@ import pytest
 import torch
 from torch import nn
 
+from fade_mm.upsamplers import UPSAMPLERS
+
 SIZES = [(8, 12, 4, 6), (7, 9, 4, 5), (7, 9, 3, 4), (5, 6, 5, 6), (1, 1, 1, 1)]
 """Of ``en`` and ``de``: exact, rounded up, rounded down, equal, smallest."""
-every_upsampler = pytest.mark.parametrize(
-    'cfg',
-    [
-        dict(type='nearest'),
-        dict(type='bilinear'),
-        dict(type='deconv', kernel_size=3),
-        dict(type='pixel_shuffle', upsample_kernel=3),
-        dict(type='carafe'),
-        dict(type='indexnet'),
-        dict(type='indexnet', network='m2o', nonlinear=False, context=False),
-        dict(type='a2u'),
-        dict(type='a2u', downsampling=False),
-        dict(type='sapa', similarity='inner'),
-        dict(type='sapa'),
-        dict(type='sapa', similarity='gated'),
-        dict(type='dysample'),
-        dict(type='dysample', dyscope=True),
-        dict(type='dysample', style='pl'),
-        dict(type='dysample', style='pl', dyscope=True),
-        dict(type='fade'),
-        dict(type='fade_lite'),
-    ],
-    ids=lambda cfg: '-'.join(map(str, cfg.values())),
-)
+ARGUMENTS = {
+    'a2u': dict(num_groups=4),
+    'a2u_published': dict(num_groups=4),
+    'deconv': dict(kernel_size=3),
+    'dysample_s': dict(groups=4),
+    'dysample_s_plus': dict(groups=4),
+    'pixel_shuffle': dict(upsample_kernel=3),
+}
+"""What the upsamplers need besides their names, or because the tests' features are small."""
+EVERY = [dict(type=name, **ARGUMENTS.get(name, {})) for name in sorted(UPSAMPLERS)]
+"""Configs of all upsamplers and presets."""
+every_upsampler = pytest.mark.parametrize('cfg', EVERY, ids=lambda cfg: cfg['type'])
 
 
 def parameters(module):

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from fade_mm.memory import keep_freed_memory
 from fade_mm.ops import cpu_kernel, gated_reassemble, use_backend
 from fade_mm.ops.dispatch import available_backends
-from fade_mm.ops.sampling import nearest_up
+from fade_mm.ops.geometry import nearest_up
 from fade_mm.upsamplers import CARAFE, FADE, FADELite
 
 UNFOLDED = 'FADE by unfold + einsum'

@@ -30,6 +30,7 @@ from fade_mm.engine import CheckedRunner, check_loops, load_config, run_tool
 from fade_mm.memory import keep_freed_memory
 from fade_mm.ops import use_backend
 from fade_mm.ops.dispatch import available_backends
+from fade_mm.upsamplers import named_upsamplers
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,7 +58,7 @@ def training_step(file: str) -> tuple[Callable, bool]:
         model = MODELS.build(cfg.model).train()
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
         batch = next(iter(CheckedRunner.build_dataloader(cfg.train_dataloader, seed=0)))
-    ours = any(getattr(m, 'is_upsampler', False) for m in model.modules())
+    ours = any(named_upsamplers(model))
 
     def step():
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):

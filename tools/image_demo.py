@@ -1,4 +1,4 @@
-"""Draw a model's predictions on pictures, and what its FADE layers did."""
+"""Draw a model's predictions on pictures, and what its upsamplers did."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.config import DictAction
 
 from fade_mm import engine
-from fade_mm.upsamplers import FADE
+from fade_mm.upsamplers import named_upsamplers
 from fade_mm.visualization import overlay, slides, watch_upsamplers
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-gate',
         action='store_true',
-        help="also draw each FADE layer's gate (if it has one) and the entropy of its kernels, "
+        help="also draw each upsampler's gate (if it has one) and the entropy of its kernels, "
         'from blue (0) to yellow (1)',
     )
     parser.add_argument('--device', help='e.g. cpu or cuda:0 (default: the best there is)')
@@ -74,7 +74,7 @@ def predict(inferencer, picture: np.ndarray, show_gate: bool) -> dict[str, np.nd
     Args:
         inferencer: From `build_inferencer`.
         picture: Input ``(h, w, 3)``, uint8, BGR.
-        show_gate: Whether to draw the FADE layers too.
+        show_gate: Whether to draw the upsamplers' gates and kernels too.
     """
     with watch_upsamplers(inferencer.model) as views:
         drawn = inferencer(picture, return_vis=True)['visualization']
@@ -97,13 +97,8 @@ def main() -> int:
             '--show-gate needs whole pictures, and this model predicts by sliding windows; '
             'set --cfg-options model.test_cfg.mode=whole'
         )
-    if args.show_gate:
-        layers = [x for x in inferencer.model.named_modules() if isinstance(x[1], FADE)]
-        if not layers:
-            print('the model has no FADE layer: neither gates nor entropies are drawn')
-        for name, layer in layers:
-            if layer.gate_generator is None:
-                print(f'{name} has no gate (gating=False): its entropy alone is drawn')
+    if args.show_gate and not any(named_upsamplers(inferencer.model)):
+        print('the model has no upsampler of ours: neither gates nor entropies are drawn')
     args.out_dir.mkdir(parents=True, exist_ok=True)
     stems = Counter(path.stem for path in images)
     unreadable = 0

@@ -10,6 +10,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from fade_mm.registry import HOOKS
+from fade_mm.upsamplers import named_upsamplers
 
 from .checkpoint import use_safe_checkpoints
 from .errors import SetupError, listed
@@ -102,11 +103,7 @@ class CheckpointFitHook(Hook):
         may_lack = list(self.may_lack)
         if self.may_lack_upsamplers:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            may_lack += [
-                re.escape(f'{name}.')
-                for name, module in model.named_modules()
-                if getattr(module, 'is_upsampler', False)
-            ]
+            may_lack += [re.escape(f'{name}.') for name, _ in named_upsamplers(model)]
         kept = load_fitting(runner.model, checkpoint, may_lack)
         if kept:
             runner.logger.info('Not in the checkpoint, trained anew:\n  ' + '\n  '.join(kept))

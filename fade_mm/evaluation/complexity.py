@@ -10,9 +10,10 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from fade_mm.analysis.flops import count_as_published
 from fade_mm.engine import SetupError
 from fade_mm.engine.errors import naming_build_errors
-from fade_mm.upsamplers.flops import count_as_published
+from fade_mm.upsamplers import named_upsamplers
 
 NUM_PROPOSALS = 1000
 
@@ -140,7 +141,7 @@ class HostCount:
     def __init__(self, model: nn.Module, shape: tuple[int, int]) -> None:
         self._sizes = {}
         single = SinglePass(model, shape)
-        for name, up in _upsamplers(single.model).items():
+        for name, up in named_upsamplers(single.model):
             up.register_forward_pre_hook(lambda _, args, name=name: self._record(name, args))
         total = count_as_published(single, (torch.rand(1, 3, *shape),))
         self._host = total - self._upsampling(model)
@@ -155,13 +156,5 @@ class HostCount:
     def _upsampling(self, model: nn.Module) -> int:
         return sum(
             count_as_published(up, tuple(torch.rand(size) for size in self._sizes[name]))
-            for name, up in _upsamplers(model).items()
+            for name, up in named_upsamplers(model)
         )
-
-
-def _upsamplers(model: nn.Module) -> dict[str, nn.Module]:
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if getattr(module, 'is_upsampler', False)
-    }

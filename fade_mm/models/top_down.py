@@ -17,8 +17,7 @@ def build_top_down(upsample_cfg: dict, channels: int, levels: int) -> ModuleList
         levels: Number of levels; one upsampler fewer is built.
     """
     return ModuleList(
-        build_upsampler(upsample_cfg, channels, channels, skip_is_added=True)
-        for _ in range(levels - 1)
+        build_upsampler(upsample_cfg, channels, channels, skip='added') for _ in range(levels - 1)
     )
 
 

@@ -4,8 +4,10 @@ from torch import Tensor
 
 from . import dispatch, library
 from .checks import check_operands
+from .fx import leaf
 
 
+@leaf
 def reassemble(
     de: Tensor, kernels: Tensor, scale_factor: int = 2, *, backend: str | None = None
 ) -> Tensor:
@@ -42,6 +44,7 @@ def reassemble(
     return library.gated_reassemble(de, kernels, None, None, None, scale_factor, False, backend)
 
 
+@leaf
 def gated_reassemble(
     de: Tensor,
     logits: Tensor,

@@ -1,22 +1,45 @@
-"""Upsample layers, one file per published operator, and the builder that hosts call."""
+"""Upsample layers, one file per published operator, and the builder that hosts call.
 
-from . import flops  # noqa: F401
+PyTorch alone is enough. Where mmengine is installed, its registries and its analyser know them too.
+"""
+
 from .a2u import A2U
-from .builder import Unguided, build_upsampler
+from .base import AsUpsampler, DecoderUpsampler, Upsampler, View, named_upsamplers
+from .build import PRESETS, build_upsampler
 from .carafe import CARAFE
 from .dysample import DySample
 from .fade import FADE, FADELite
 from .indexnet import IndexNet
+from .registry import MODELS, UPSAMPLERS, register_upsampler
 from .sapa import SAPA
+from .stock import Bilinear, Deconv, Nearest, PixelShuffle
+
+if MODELS is not None:
+    from fade_mm.analysis import flops  # noqa: F401  (teaches mmengine's analyser the operator)
+
+Unguided = AsUpsampler
+"""The old name of `AsUpsampler`."""
 
 __all__ = [
     'A2U',
     'CARAFE',
     'FADE',
+    'PRESETS',
     'SAPA',
+    'UPSAMPLERS',
+    'AsUpsampler',
+    'Bilinear',
+    'DecoderUpsampler',
+    'Deconv',
     'DySample',
     'FADELite',
     'IndexNet',
+    'Nearest',
+    'PixelShuffle',
     'Unguided',
+    'Upsampler',
+    'View',
     'build_upsampler',
+    'named_upsamplers',
+    'register_upsampler',
 ]

@@ -8,17 +8,20 @@ The published +0.12M of SegFormer-B1 count the branch for down-sampling, which u
 uses; the detection models were built without.
 """
 
+import warnings
 from math import sqrt
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble, reassemble
-from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pair, check_positive
-from fade_mm.ops.sampling import fit_size, pixel_shuffle
-from fade_mm.registry import MODELS
+from fade_mm.ops.checks import check_odd, check_positive
+from fade_mm.ops.fx import leaf
+from fade_mm.ops.geometry import fit_size, pixel_shuffle
+
+from .base import Upsampler, View
+from .registry import register_upsampler
 
 _KERNEL_SIZE = 6  # of the convolutions whose weights are pooled from the feature itself
 
@@ -30,8 +33,48 @@ class _GroupNorm(nn.GroupNorm):
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def _pooled(size: int, in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Conv2d(in_channels, out_channels, 1))
+class _AveragePool(nn.AdaptiveAvgPool2d):
+    """In an exported program, as two products, which hold for all sizes.
+
+    PyTorch's exporters write down the cells of the one size that they see.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return super().forward(x)
+        rows, cols = (self._averages(size, x) for size in x.shape[2:])
+        return rows @ x @ cols.T
+
+    def _averages(self, size: int, x: Tensor) -> Tensor:
+        """``(cells, size)``: of each cell, the shares of the points that it averages."""
+        cells = torch.arange(self.output_size, device=x.device)[:, None]
+        first = cells * size // self.output_size
+        end = ((cells + 1) * size + self.output_size - 1) // self.output_size
+        points = torch.arange(size, device=x.device)
+        return ((points >= first) & (points < end)).to(x.dtype) / (end - first)
+
+
+def _pooled(size: int, in_channels: int, out_channels: int, factory: dict) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, 1, **factory)
+    return nn.Sequential(_AveragePool(size), conv)
+
+
+@leaf
+def convolved(x: Tensor, weights: Tensor) -> Tensor:
+    """A 6x6 convolution with stride 2 of each image with weights of its own.
+
+    Args:
+        x: Feature ``(N, C, h, w)``, padded with zeros to even sizes.
+        weights: Weights ``(N, 1, 6, 6)``, shared by all channels.
+
+    Returns:
+        The result ``(N, C, h / 2, w / 2)``, rounded up.
+    """
+    # That is a 3x3 convolution of each of the four sub-pixels, added up, and one kernel for all
+    # points of a reassembly.
+    subpixels = _subpixels(x)
+    kernels = _subpixels(weights).flatten(1)[..., None, None].expand(-1, -1, *subpixels.shape[2:])
+    return reassemble(subpixels, kernels, 1).unflatten(0, (x.shape[0], 4)).sum(1)
 
 
 def _subpixels(x: Tensor) -> Tensor:
@@ -49,43 +92,40 @@ class AffinityKernelGenerator(nn.Module):
         up_kernel_size: Upsampling kernel size K.
         num_groups: Groups of the two group norms.
         downsampling: Build the branch that makes kernels for down-sampling.
+        factory: ``device`` and ``dtype`` of the weights.
     """
 
     def __init__(
-        self, channels: int, up_kernel_size: int, num_groups: int, downsampling: bool
+        self,
+        channels: int,
+        up_kernel_size: int,
+        num_groups: int,
+        downsampling: bool,
+        factory: dict,
     ) -> None:
         super().__init__()
-        self.bnu = nn.Sequential(_GroupNorm(num_groups, channels), nn.LeakyReLU())
-        self.bnv = nn.Sequential(_GroupNorm(num_groups, channels), nn.LeakyReLU())
+        self.channels = channels
+        self.bnu = nn.Sequential(_GroupNorm(num_groups, channels, **factory), nn.LeakyReLU())
+        self.bnv = nn.Sequential(_GroupNorm(num_groups, channels, **factory), nn.LeakyReLU())
         taps = (2 * up_kernel_size) ** 2
-        self.bconv_UP = _pooled(1, channels, taps)
+        self.bconv_UP = _pooled(1, channels, taps, factory)
         if downsampling:
-            self.bconv_DP = _pooled(1, channels, taps)
-        self.bconv_U = _pooled(_KERNEL_SIZE, channels, 1)
-        self.bconv_V = _pooled(_KERNEL_SIZE, channels, 1)
+            self.bconv_DP = _pooled(1, channels, taps, factory)
+        self.bconv_U = _pooled(_KERNEL_SIZE, channels, 1, factory)
+        self.bconv_V = _pooled(_KERNEL_SIZE, channels, 1, factory)
 
     def forward(self, en: Tensor) -> Tensor:
         """Logits ``(N, K*K, h, w)`` from ``en`` ``(N, C, h, w)``."""
-        n, c = en.shape[:2]
-        # Each image has a 6x6 convolution of its own, with stride 2. That is a 3x3 one of each of
-        # the four sub-pixels, added up, and one kernel for all points of a reassembly.
-        subpixels = _subpixels(en)
-
-        def view(weights: Tensor, norm: nn.Module) -> Tensor:
-            kernels = _subpixels(weights).flatten(1)[..., None, None]
-            kernels = kernels.expand(-1, -1, *subpixels.shape[2:])
-            return norm(reassemble(subpixels, kernels, 1).unflatten(0, (n, 4)).sum(1))
-
-        u, v = view(self.bconv_U(en), self.bnu), view(self.bconv_V(en), self.bnv)
-        affinity = torch.linalg.vecdot(u, v, dim=1) / sqrt(c)
+        u = self.bnu(convolved(en, self.bconv_U(en)))
+        v = self.bnv(convolved(en, self.bconv_V(en)))
+        affinity = torch.linalg.vecdot(u, v, dim=1) / sqrt(self.channels)
         logits = self.bconv_UP(en).flatten(2) @ affinity.flatten(1).unsqueeze(1)
         logits = pixel_shuffle(logits.unflatten(2, affinity.shape[1:]), 2)
         return fit_size(logits, en.shape[2:]).sigmoid()
 
 
-@MMENGINE_MODELS.register_module('a2u')
-@MODELS.register_module('a2u')
-class A2U(nn.Module):
+@register_upsampler('a2u')
+class A2U(Upsampler):
     """A2U upsampling, ``up(en, de)``; the kernels come from the encoder feature alone.
 
     ``en`` is padded with zeros to an even size where it is odd, and the kernels are cropped.
@@ -97,14 +137,24 @@ class A2U(nn.Module):
         up_kernel_size: Upsampling kernel size K, odd. Default: 3.
         num_groups: Groups of the group norms; divides ``in_channels_en``. Default: 32.
         downsampling: Keep the authors' branch for down-sampling, which gets no gradient: it is in
-            the published +0.12M and in weights of theirs. Data-parallel training needs False or
-            ``find_unused_parameters=True``. Default: True.
+            the published +0.12M. Data-parallel training with it needs
+            ``find_unused_parameters=True``. Without it, its weights in a file are not loaded, and a
+            warning says so. Default: False.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
+
+    Source: CVPR 2021, "Learning Affinity-Aware Upsampling for Deep Image Matting", section 3.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import A2U
+        >>> A2U(32)(torch.rand(1, 32, 7, 9), torch.rand(1, 32, 4, 5)).shape
+        torch.Size([1, 32, 7, 9])
     """
 
-    guided = True
+    _weighed = ('en',)
 
     def __init__(
         self,
@@ -113,7 +163,9 @@ class A2U(nn.Module):
         scale_factor: int = 2,
         up_kernel_size: int = 3,
         num_groups: int = 32,
-        downsampling: bool = True,
+        downsampling: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -129,24 +181,37 @@ class A2U(nn.Module):
             )
         self.in_channels_en = in_channels_en
         self.in_channels_de = in_channels_de
+        self.up_kernel_size = up_kernel_size
+        self.num_groups = num_groups
+        self.downsampling = downsampling
         self.kernel_gen = AffinityKernelGenerator(
-            in_channels_en, up_kernel_size, num_groups, downsampling
+            in_channels_en,
+            up_kernel_size,
+            num_groups,
+            downsampling,
+            dict(device=device, dtype=dtype),
         )
+        if not downsampling:
+            self.register_load_state_dict_pre_hook(_drop_downsampling)
 
-    def init_weights(self) -> None:
-        """PyTorch's own initialisation, as in the authors' code."""
-        for module in self.modules():
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
-
-    def forward(self, en: Tensor, de: Tensor) -> Tensor:
-        """Upsample ``de`` ``(N, in_channels_de, H, W)`` to the size of ``en``.
-
-        Raises:
-            TypeError, ValueError: the tensors do not fit the layer or each other.
-        """
-        check_feature('en', en, self.in_channels_en)
-        check_feature('de', de, self.in_channels_de)
-        check_pair('en', en, de, 2)
-        check_dtypes(self, en=en)
+    def upsample(self, en: Tensor, de: Tensor) -> Tensor:
+        """Reassemble ``de`` with kernels of ``en``."""
         return gated_reassemble(de, self.kernel_gen(en))
+
+    def views(self, en: Tensor, de: Tensor) -> list[View]:
+        """The kernels, ``(N, K*K, h, w)``."""
+        kernels = self.kernel_gen(en).softmax(1)
+        return [View('kernels', kernels, 'weights of the K x K points of de')]
+
+
+def _drop_downsampling(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """Take the branch that the layer does not have out of a state dict, in place."""
+    unused = [key for key in state_dict if key.startswith(f'{prefix}kernel_gen.bconv_DP.')]
+    for key in unused:
+        del state_dict[key]
+    if unused:
+        warnings.warn(
+            "A2U's weights for down-sampling are not loaded: upsampling never uses them "
+            '(downsampling=True keeps them)',
+            stacklevel=2,
+        )

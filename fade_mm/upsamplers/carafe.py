@@ -4,19 +4,21 @@ Arguments and parameter names are those of mmcv's ``CARAFEPack``, so its checkpo
 reassembly is ours and runs on every device, mmcv's on accelerators only.
 """
 
+import torch
 from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
-from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_positive
-from fade_mm.ops.sampling import pixel_shuffle
-from fade_mm.registry import MODELS
+from fade_mm.ops.checks import check_odd, check_positive
+from fade_mm.ops.geometry import pixel_shuffle
 
+from .base import DecoderUpsampler, View, start
 from .pointwise import pointwise
+from .registry import register_upsampler
 
 
-@MODELS.register_module('carafe')
-class CARAFE(nn.Module):
-    """CARAFE upsampling, ``up(x)``; kernels come from the decoder feature alone.
+@register_upsampler('carafe')
+class CARAFE(DecoderUpsampler):
+    """CARAFE upsampling, ``up(de)``; kernels come from the decoder feature alone.
 
     Args:
         channels: Channels C of the feature.
@@ -26,12 +28,19 @@ class CARAFE(nn.Module):
         encoder_kernel: Kernel size of the content encoder, odd. Default: 3.
         encoder_dilation: Dilation of the content encoder. Default: 1.
         compressed_channels: Channels that the content encoder reads. Default: 64.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
-    """
 
-    guided = False
+    Source: arXiv 1905.02188, section 3.2.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import CARAFE
+        >>> CARAFE(8)(torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 8, 10])
+    """
 
     def __init__(
         self,
@@ -42,6 +51,8 @@ class CARAFE(nn.Module):
         encoder_kernel: int = 3,
         encoder_dilation: int = 1,
         compressed_channels: int = 64,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_positive(
@@ -54,45 +65,50 @@ class CARAFE(nn.Module):
         check_odd(up_kernel=up_kernel, encoder_kernel=encoder_kernel)
         if channels % up_group:
             raise ValueError(f'up_group must divide channels, got {up_group} and {channels}')
-        self.channels = channels
+        self.channels = self.in_channels_de = channels
         self.scale_factor = scale_factor
         self.up_kernel = up_kernel
         self.up_group = up_group
-        self.channel_compressor = nn.Conv2d(channels, compressed_channels, 1)
+        self.encoder_kernel = encoder_kernel
+        self.encoder_dilation = encoder_dilation
+        self.compressed_channels = compressed_channels
+        factory = dict(device=device, dtype=dtype)
+        self.channel_compressor = nn.Conv2d(channels, compressed_channels, 1, **factory)
         self.content_encoder = nn.Conv2d(
             compressed_channels,
             up_kernel**2 * up_group * scale_factor**2,
             encoder_kernel,
             padding=(encoder_kernel - 1) * encoder_dilation // 2,
             dilation=encoder_dilation,
+            **factory,
         )
         self.init_weights()
 
     def init_weights(self) -> None:
         """Xavier-uniform compressor, small-normal content encoder (std 0.001), zero biases."""
-        nn.init.xavier_uniform_(self.channel_compressor.weight)
-        nn.init.normal_(self.content_encoder.weight, std=0.001)
-        nn.init.zeros_(self.channel_compressor.bias)
-        nn.init.zeros_(self.content_encoder.bias)
+        start(self.channel_compressor, nn.init.xavier_uniform_)
+        start(self.content_encoder, lambda weight: nn.init.normal_(weight, std=0.001))
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, de: Tensor) -> Tensor:
         """Kernel logits ``(N, up_group * K*K, scale_factor * H, scale_factor * W)``."""
-        embedded = pointwise(self.channel_compressor, x)
+        embedded = pointwise(self.channel_compressor, de)
         return pixel_shuffle(self.content_encoder(embedded), self.scale_factor)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample ``x`` ``(N, C, H, W)`` to ``(N, C, scale_factor * H, scale_factor * W)``.
-
-        Raises:
-            TypeError, ValueError: ``x`` does not fit the layer.
-        """
-        check_feature('x', x, self.channels)
-        check_dtypes(self, x=x)
-        logits = self.logits(x)
-        n, _, h, w = logits.shape
+    def enlarge(self, de: Tensor) -> Tensor:
+        """``de`` ``(N, C, H, W)`` as ``(N, C, scale_factor * H, scale_factor * W)``."""
+        n, c, height, width = de.shape
         y = gated_reassemble(
-            x.reshape(n * self.up_group, self.channels // self.up_group, *x.shape[2:]),
-            logits.reshape(n * self.up_group, self.up_kernel**2, h, w),
+            de.reshape(n * self.up_group, c // self.up_group, height, width),
+            self._grouped(self.logits(de)),
             scale_factor=self.scale_factor,
         )
-        return y.reshape(n, self.channels, h, w)
+        return y.reshape(n, c, height * self.scale_factor, width * self.scale_factor)
+
+    def _grouped(self, logits: Tensor) -> Tensor:
+        """Those of each group of channels, as a larger batch."""
+        n, taps, h, w = logits.shape
+        return logits.reshape(n * self.up_group, taps // self.up_group, h, w)
+
+    def _views(self, de: Tensor) -> list[View]:
+        meaning = 'weights of the K x K points of de; groups of channels lie along the batch'
+        return [View('kernels', self._grouped(self.logits(de)).softmax(1), meaning)]

@@ -8,20 +8,21 @@ FPN) and is followed here. The table's rows: DySample is the default, DySample+ 
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
-from fade_mm.ops.checks import check_dtypes, check_feature, check_positive
-from fade_mm.ops.sampling import pixel_shuffle, pixel_unshuffle
-from fade_mm.registry import MODELS
+from fade_mm.ops.checks import check_positive
+from fade_mm.ops.fx import leaf
+from fade_mm.ops.geometry import pixel_shuffle, pixel_unshuffle
+
+from .base import DecoderUpsampler, View, start
+from .registry import register_upsampler
 
 _GROUPS = {'lp': 4, 'pl': 8}
 
 
-@MMENGINE_MODELS.register_module('dysample')
-@MODELS.register_module('dysample')
-class DySample(nn.Module):
-    """DySample upsampling, ``up(x)``: bilinear samples of the feature at learned points.
+@register_upsampler('dysample')
+class DySample(DecoderUpsampler):
+    """DySample upsampling, ``up(de)``: bilinear samples of the feature at learned points.
 
     Args:
         in_channels: Channels C of the feature.
@@ -32,12 +33,19 @@ class DySample(nn.Module):
             for ``'lp'``, 8 for ``'pl'``.
         dyscope: Scale the offsets point by point with a factor in (0, 0.5) instead of 0.25.
             Default: False.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
-    """
 
-    guided = False
+    Source: arXiv 2308.15085, section 3.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import DySample
+        >>> DySample(8)(torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 8, 10])
+    """
 
     def __init__(
         self,
@@ -46,6 +54,8 @@ class DySample(nn.Module):
         style: str = 'lp',
         groups: int | None = None,
         dyscope: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         if style not in _GROUPS:
@@ -59,55 +69,82 @@ class DySample(nn.Module):
             raise ValueError(
                 f"style='pl' needs in_channels to be a multiple of {phases}, got {in_channels}"
             )
-        self.in_channels = in_channels
+        self.in_channels = self.in_channels_de = in_channels
         self.scale_factor = scale_factor
         self.style = style
         self.groups = groups
+        self.dyscope = dyscope
         widths = (in_channels, 2 * groups * phases)
         if style == 'pl':
             widths = (in_channels // phases, 2 * groups)
-        self.offset = nn.Conv2d(*widths, 1)
-        self.scope = nn.Conv2d(*widths, 1, bias=False) if dyscope else None
-        at = (torch.arange(scale_factor) - (scale_factor - 1) / 2) / scale_factor
-        y, x = torch.meshgrid(at, at, indexing='ij')
-        positions = torch.stack([x, y])[:, None].expand(-1, groups, -1, -1)
-        self.register_buffer('init_pos', positions.reshape(1, -1, 1, 1))
+        factory = dict(device=device, dtype=dtype)
+        self.offset = nn.Conv2d(*widths, 1, **factory)
+        self.scope = nn.Conv2d(*widths, 1, bias=False, **factory) if dyscope else None
+        self.register_buffer('init_pos', torch.empty(1, 2 * groups * phases, 1, 1, **factory))
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Small-normal offsets (std 0.001), zero scope, zero biases."""
-        nn.init.normal_(self.offset.weight, std=0.001)
-        nn.init.zeros_(self.offset.bias)
+        """Small-normal offsets (std 0.001), zero scope, zero biases; the phases' own positions."""
+        start(self.offset, lambda weight: nn.init.normal_(weight, std=0.001))
         if self.scope is not None:
-            nn.init.zeros_(self.scope.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Upsample ``x`` ``(N, C, H, W)`` to ``(N, C, s * H, s * W)``.
-
-        Raises:
-            TypeError, ValueError: ``x`` does not fit the layer.
-        """
-        check_feature('x', x, self.in_channels)
-        check_dtypes(self, x=x)
-        n, c, height, width = x.shape
+            start(self.scope, nn.init.zeros_)
         s = self.scale_factor
-        source = pixel_shuffle(x, s) if self.style == 'pl' else x
+        at = (torch.arange(s) - (s - 1) / 2) / s
+        y, x = torch.meshgrid(at, at, indexing='ij')
+        positions = torch.stack([x, y])[:, None].expand(-1, self.groups, -1, -1)
+        with torch.no_grad():
+            self.init_pos.copy_(positions.reshape(1, -1, 1, 1))
+
+    def offsets(self, de: Tensor) -> Tensor:
+        """Learned offsets ``(N, 2 * groups * s * s, H, W)``, in points of ``de``; those in x first.
+
+        In each half, the groups come first, then a point's rows and columns.
+        """
+        source = pixel_shuffle(de, self.scale_factor) if self.style == 'pl' else de
         offset = self.offset(source)
         offset = offset * (0.25 if self.scope is None else 0.5 * self.scope(source).sigmoid())
-        if self.style == 'pl':
-            offset = pixel_unshuffle(offset, s)
+        return pixel_unshuffle(offset, self.scale_factor) if self.style == 'pl' else offset
 
-        # Coordinates of large features need more digits than half precision has.
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        rows, cols = (torch.arange(a, dtype=dtype, device=x.device) for a in (height, width))
-        centres = torch.stack(torch.meshgrid(cols, rows, indexing='xy')) + 0.5  # (2, H, W)
-        points = (offset.to(dtype) + self.init_pos.to(dtype)).unflatten(1, (2, -1))
-        at_x, at_y = pixel_shuffle(points + centres[:, None], s).unbind(1)
-        points = torch.stack([2 * at_x / width - 1, 2 * at_y / height - 1], dim=-1)
-        y = F.grid_sample(
-            x.to(dtype).reshape(n * self.groups, c // self.groups, height, width),
-            points.flatten(0, 1),
-            padding_mode='border',
-            align_corners=False,
+    def enlarge(self, de: Tensor) -> Tensor:
+        """``de`` ``(N, C, H, W)`` as ``(N, C, s * H, s * W)``."""
+        return sample(de, self.offsets(de), self.init_pos, self.groups, self.scale_factor)
+
+    def _views(self, de: Tensor) -> list[View]:
+        offsets = pixel_shuffle(self.offsets(de), self.scale_factor)
+        meaning = (
+            'how far from its own place an output point samples, in points of de; x of all groups '
+            'of channels, then y'
         )
-        return y.reshape(n, c, s * height, s * width).to(x.dtype)
+        return [View('offsets', offsets, meaning)]
+
+
+@leaf
+def sample(de: Tensor, offsets: Tensor, init_pos: Tensor, groups: int, scale_factor: int) -> Tensor:
+    """Bilinear samples of each group of channels of ``de``.
+
+    Args:
+        de: Feature ``(N, C, H, W)``.
+        offsets: From the points' own places, as `DySample.offsets` gives them.
+        init_pos: Those places ``(1, 2 * groups * s * s, 1, 1)``, from the centre of a point of
+            ``de``.
+        groups: Groups of channels with offsets of their own.
+        scale_factor: Upsampling ratio s.
+
+    Returns:
+        The samples ``(N, C, s * H, s * W)`` in the dtype of ``de``.
+    """
+    n, c, height, width = de.shape
+    # Coordinates of large features need more digits than half precision has.
+    dtype = torch.promote_types(de.dtype, torch.float32)
+    rows, cols = (torch.arange(a, dtype=dtype, device=de.device) for a in (height, width))
+    centres = torch.stack(torch.meshgrid(cols, rows, indexing='xy')) + 0.5  # (2, H, W)
+    points = (offsets.to(dtype) + init_pos.to(dtype)).unflatten(1, (2, -1))
+    at_x, at_y = pixel_shuffle(points + centres[:, None], scale_factor).unbind(1)
+    points = torch.stack([2 * at_x / width - 1, 2 * at_y / height - 1], dim=-1)
+    y = F.grid_sample(
+        de.to(dtype).reshape(n * groups, c // groups, height, width),
+        points.flatten(0, 1),
+        padding_mode='border',
+        align_corners=False,
+    )
+    return y.reshape(n, c, scale_factor * height, scale_factor * width).to(de.dtype)

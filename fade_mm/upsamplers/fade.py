@@ -5,15 +5,17 @@ formulation (L2H) with the parameter names of the authors' code; their high-to-l
 equal to it, and its state dict loads too.
 """
 
-from mmengine.registry import MODELS as MMENGINE_MODELS
+import torch
 from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
-from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pair, check_positive
-from fade_mm.registry import MODELS
+from fade_mm.ops.checks import check_odd, check_positive
+from fade_mm.ops.geometry import nearest_up
 
+from .base import Upsampler, View, as_skip, start
 from .kernel_generators import KERNEL_GENERATORS
 from .pointwise import pointwise
+from .registry import register_upsampler
 
 _H2L_NAMES = {
     'kernel_generator.conv1_en.weight': 'ker_generator.compressor_en.weight',
@@ -29,25 +31,29 @@ class GateGenerator(nn.Module):
 
     Args:
         in_channels_de: Channels of the decoder feature.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
     """
 
-    def __init__(self, in_channels_de: int) -> None:
+    def __init__(
+        self,
+        in_channels_de: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels_de, 1, 1)
+        self.conv = nn.Conv2d(in_channels_de, 1, 1, device=device, dtype=dtype)
 
     def init_weights(self) -> None:
         """Xavier-uniform weight and zero bias."""
-        nn.init.xavier_uniform_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        start(self, nn.init.xavier_uniform_)
 
     def forward(self, de: Tensor) -> Tensor:
         """The gate ``(N, 1, H, W)``, before nearest-neighbour upsampling and sigmoid."""
         return pointwise(self.conv, de)
 
 
-@MMENGINE_MODELS.register_module('fade')
-@MODELS.register_module('fade')
-class FADE(nn.Module):
+@register_upsampler('fade')
+class FADE(Upsampler):
     """FADE upsampling, ``up(en, de)``.
 
     The rows of the paper's ablation: B1 is ``kernel_source='encoder', fusion='none'``; B2 is
@@ -65,20 +71,31 @@ class FADE(nn.Module):
             Default: ``None``, as ``fusion`` says.
         fusion: How the encoder feature joins the reassembled feature: ``'gate'`` (blended in with
             the decoder-dependent gate), ``'skip'`` (added) or ``'none'``; the first two need equal
-            numbers of channels. Default: ``None``, as ``gating`` says; if that says nothing, the
-            gate, or none where ``skip_is_added``.
+            numbers of channels. Default: ``None``, as ``gating`` says; if that says nothing,
+            ``'none'`` where the host adds the encoder feature or the numbers of channels differ,
+            ``'gate'`` elsewhere.
         kernel_source: Features that the kernels are made from: ``'both'``, ``'encoder'`` or
             ``'decoder'``. Default: ``'both'``.
         kernel_generation: How kernels are made from both: ``'semi-shift'``, ``'semi-shift-h2l'``
             (the same, computed high to low, with more memory) or ``'naive'``.
             Default: ``'semi-shift'``.
-        skip_is_added: Whether the host adds the encoder feature to the output. Default: False.
+        skip_is_added: The old spelling of ``skip='added'``. Default: ``None``, as ``skip`` says.
+        skip: What the host does with the encoder feature itself: ``'added'``, ``'concatenated'``
+            or ``None``, nothing. Default: ``None``.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or two contradict each other.
+
+    Source: arXiv 2207.10392, section 4; the ablation, section 5.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import FADE
+        >>> FADE(8)(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 7, 9])
     """
 
-    guided = True
     _depthwise = False
 
     def __init__(
@@ -92,7 +109,10 @@ class FADE(nn.Module):
         fusion: str | None = None,
         kernel_source: str = 'both',
         kernel_generation: str = 'semi-shift',
-        skip_is_added: bool = False,
+        skip_is_added: bool | None = None,
+        skip: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -103,12 +123,13 @@ class FADE(nn.Module):
             embedding_dim=embedding_dim,
         )
         check_odd(up_kernel_size=up_kernel_size)
-        self.fusion = _fusion(gating, fusion, skip_is_added)
+        without = as_skip(skip, skip_is_added) == 'added' or in_channels_en != in_channels_de
+        self.fusion = _fusion(gating, fusion, 'none' if without else 'gate')
         if self.fusion != 'none' and in_channels_en != in_channels_de:
             raise ValueError(
-                f"fusion='{self.fusion}' joins en and de, so their channels must be equal, got "
-                f'in_channels_en={in_channels_en} and in_channels_de={in_channels_de}; '
-                "make them equal or set gating=False (which is fusion='none')"
+                f'{"gating=True" if gating else f"fusion={fusion!r}"} joins en and de, so their '
+                f'channels must be equal, got in_channels_en={in_channels_en} and '
+                f'in_channels_de={in_channels_de}; make them equal or leave it out'
             )
         if (kernel_source, kernel_generation) not in KERNEL_GENERATORS:
             raise ValueError(
@@ -119,7 +140,13 @@ class FADE(nn.Module):
         self.in_channels_en = in_channels_en
         self.in_channels_de = in_channels_de
         self.scale_factor = scale_factor
-        self.gate_generator = GateGenerator(in_channels_de) if self.fusion == 'gate' else None
+        self.up_kernel_size = up_kernel_size
+        self.embedding_dim = embedding_dim
+        self.kernel_source = kernel_source
+        self.kernel_generation = kernel_generation
+        factory = dict(device=device, dtype=dtype)
+        gated = self.fusion == 'gate'
+        self.gate_generator = GateGenerator(in_channels_de, **factory) if gated else None
         self.ker_generator = KERNEL_GENERATORS[kernel_source, kernel_generation](
             in_channels_en,
             in_channels_de,
@@ -127,6 +154,7 @@ class FADE(nn.Module):
             embedding_dim,
             self._depthwise,
             scale_factor,
+            **factory,
         )
         self.register_load_state_dict_pre_hook(_rename_h2l)
         self.init_weights()
@@ -136,24 +164,8 @@ class FADE(nn.Module):
         for generator in self.children():
             generator.init_weights()
 
-    def forward(self, en: Tensor, de: Tensor) -> Tensor:
-        """Upsample ``de`` to the size of ``en``.
-
-        Args:
-            en: Encoder feature ``(N, in_channels_en, h, w)``.
-            de: Decoder feature ``(N, in_channels_de, H, W)``, ``H`` being ``h / scale_factor``
-                rounded up or down, and ``W`` likewise; or ``H == h`` and ``W == w``.
-
-        Returns:
-            The upsampled feature ``(N, in_channels_de, h, w)`` in the dtype of ``de``.
-
-        Raises:
-            TypeError, ValueError: the tensors do not fit the layer or each other.
-        """
-        check_feature('en', en, self.in_channels_en)
-        check_feature('de', de, self.in_channels_de)
-        check_pair('en', en, de, self.scale_factor)
-        check_dtypes(self, en=en, de=de)
+    def upsample(self, en: Tensor, de: Tensor) -> Tensor:
+        """Reassemble ``de``, and join ``en`` as ``fusion`` says."""
         logits, logits_de = self.ker_generator(en, de)
         gated = self.gate_generator is not None
         y = gated_reassemble(
@@ -166,15 +178,42 @@ class FADE(nn.Module):
         )
         return y + en.to(y.dtype) if self.fusion == 'skip' else y
 
+    def views(self, en: Tensor, de: Tensor) -> list[View]:
+        """The kernels ``(N, K*K, h, w)``, and the gate ``(N, 1, H, W)`` if there is one."""
+        logits, logits_de = self.ker_generator(en, de)
+        if logits_de is not None:
+            logits = logits + nearest_up(logits_de, logits.shape[2:], self.scale_factor)
+        kernels = logits.float().softmax(1)
+        views = [View('kernels', kernels, 'weights of the K x K points of de')]
+        if self.gate_generator is not None:
+            gate = self.gate_generator(de).sigmoid()
+            views.append(View('gate', gate, 'share of the encoder feature in the output'))
+        return views
 
-@MMENGINE_MODELS.register_module('fade_lite')
-@MODELS.register_module('fade_lite')
+
+@register_upsampler('fade_lite')
 class FADELite(FADE):
     """FADE-Lite (arXiv 2407.13500): `FADE` with a depthwise semi-shift convolution.
 
     Args:
-        in_channels_en, in_channels_de, scale_factor, up_kernel_size, gating, fusion,
-        skip_is_added: As in `FADE`.
+        in_channels_en: Channels of the encoder feature.
+        in_channels_de: Channels of the decoder feature. Default: ``in_channels_en``.
+        scale_factor: Ratio of the two resolutions. Default: 2.
+        up_kernel_size: Upsampling kernel size K, odd; the features are compressed to K*K channels.
+            Default: 5.
+        gating, fusion, skip_is_added, skip: As in `FADE`.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
+
+    Raises:
+        TypeError, ValueError: an argument is wrong, or two contradict each other.
+
+    Source: arXiv 2407.13500, section 4.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import FADELite
+        >>> FADELite(8)(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 7, 9])
     """
 
     _depthwise = True
@@ -187,7 +226,10 @@ class FADELite(FADE):
         up_kernel_size: int = 5,
         gating: bool | None = None,
         fusion: str | None = None,
-        skip_is_added: bool = False,
+        skip_is_added: bool | None = None,
+        skip: str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
             in_channels_en,
@@ -197,17 +239,20 @@ class FADELite(FADE):
             gating=gating,
             fusion=fusion,
             skip_is_added=skip_is_added,
+            skip=skip,
+            device=device,
+            dtype=dtype,
         )
 
 
-def _fusion(gating: bool | None, fusion: str | None, skip_is_added: bool) -> str:
+def _fusion(gating: bool | None, fusion: str | None, default: str) -> str:
     """The fusion that the arguments of `FADE` ask for."""
     if gating is not None and not isinstance(gating, bool):
         raise TypeError(f'gating must be True or False, got {gating!r}')
     if fusion not in (None, 'gate', 'skip', 'none'):
         raise ValueError(f"fusion must be 'gate', 'skip' or 'none', got {fusion!r}")
     if gating is None:
-        return fusion or ('none' if skip_is_added else 'gate')
+        return fusion or default
     asked = 'gate' if gating else 'none'
     if fusion not in (None, asked):
         raise ValueError(

@@ -12,25 +12,28 @@ left out; those for upsampling are the sigmoid alone.
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
 from fade_mm.ops import reassemble
-from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_positive
-from fade_mm.ops.sampling import fit_size, pixel_shuffle
-from fade_mm.registry import MODELS
+from fade_mm.ops.checks import check_positive
+from fade_mm.ops.geometry import fit_size, pixel_shuffle
+
+from .base import Upsampler, View
+from .registry import register_upsampler
 
 
-def _index_block(channels: int, hidden: int, out: int, nonlinear: bool, context: bool) -> list:
+def _index_block(
+    channels: int, hidden: int, out: int, nonlinear: bool, context: bool, factory: dict
+) -> list:
     """Layers that make ``out`` indices from every 2x2 (with context: 4x4) patch."""
     kernel_size = 4 if context else 2
     if not nonlinear:
-        return [nn.Conv2d(channels, out, kernel_size, stride=2, bias=False)]
+        return [nn.Conv2d(channels, out, kernel_size, stride=2, bias=False, **factory)]
     return [
-        nn.Conv2d(channels, hidden, kernel_size, stride=2, bias=False),
-        nn.BatchNorm2d(hidden),
+        nn.Conv2d(channels, hidden, kernel_size, stride=2, bias=False, **factory),
+        nn.BatchNorm2d(hidden, **factory),
         nn.ReLU6(),
-        nn.Conv2d(hidden, out, 1, bias=False),
+        nn.Conv2d(hidden, out, 1, bias=False, **factory),
     ]
 
 
@@ -39,13 +42,17 @@ class HolisticIndexNetwork(nn.Module):
 
     Args:
         channels: Channels C of the encoder feature.
-        nonlinear: Put 2C hidden channels, batch norm and ReLU6 in between.
+        hidden: Hidden channels.
+        nonlinear: Put hidden channels, batch norm and ReLU6 in between.
         context: Look at 4x4 points instead of 2x2.
+        factory: ``device`` and ``dtype`` of the weights.
     """
 
-    def __init__(self, channels: int, nonlinear: bool, context: bool) -> None:
+    def __init__(
+        self, channels: int, hidden: int, nonlinear: bool, context: bool, factory: dict
+    ) -> None:
         super().__init__()
-        layers = _index_block(channels, 2 * channels, 4, nonlinear, context)
+        layers = _index_block(channels, hidden, 4, nonlinear, context, factory)
         self.indexnet = nn.Sequential(*layers) if nonlinear else layers[0]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,13 +64,15 @@ class M2OIndexNetwork(nn.Module):
     """An index map for every channel from all channels ("depthwise, many to one").
 
     Args:
-        channels, nonlinear, context: As in `HolisticIndexNetwork`, with C hidden channels.
+        channels, hidden, nonlinear, context, factory: As in `HolisticIndexNetwork`.
     """
 
-    def __init__(self, channels: int, nonlinear: bool, context: bool) -> None:
+    def __init__(
+        self, channels: int, hidden: int, nonlinear: bool, context: bool, factory: dict
+    ) -> None:
         super().__init__()
         for i in range(1, 5):
-            layers = _index_block(channels, channels, channels, nonlinear, context)
+            layers = _index_block(channels, hidden, channels, nonlinear, context, factory)
             self.add_module(f'indexnet{i}', nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,9 +83,8 @@ class M2OIndexNetwork(nn.Module):
 _NETWORKS = {'holistic': HolisticIndexNetwork, 'm2o': M2OIndexNetwork}
 
 
-@MMENGINE_MODELS.register_module('indexnet')
-@MODELS.register_module('indexnet')
-class IndexNet(nn.Module):
+@register_upsampler('indexnet')
+class IndexNet(Upsampler):
     """IndexNet upsampling, ``up(en, de)``: nearest-neighbour times an index in (0, 1) from ``en``.
 
     ``en`` is padded with zeros to an even size where it is odd, and the indices are cropped.
@@ -90,12 +98,24 @@ class IndexNet(nn.Module):
             all of them). Default: ``'holistic'``.
         nonlinear: Use a hidden layer with batch norm and ReLU6. Default: True.
         context: Look at 4x4 points instead of 2x2. Default: True.
+        hidden_channels: Channels of the hidden layer. The authors' code has C for ``'m2o'``;
+            published parameters of matting models (+12.26M) fit 2C alone. Default: ``None``, 2C for
+            ``'holistic'``, C for ``'m2o'``.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
+
+    Source: arXiv 1908.00672, section 4.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import IndexNet
+        >>> IndexNet(8)(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 7, 9])
     """
 
-    guided = True
+    _weighed = ('en',)
 
     def __init__(
         self,
@@ -105,6 +125,9 @@ class IndexNet(nn.Module):
         network: str = 'holistic',
         nonlinear: bool = True,
         context: bool = True,
+        hidden_channels: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -118,35 +141,39 @@ class IndexNet(nn.Module):
                 "network='m2o' makes an index per channel, so en and de must have equally many, "
                 f"got {in_channels_en} and {in_channels_de}; use network='holistic'"
             )
+        if hidden_channels is None:
+            hidden_channels = in_channels_en * (2 if network == 'holistic' else 1)
+        check_positive(hidden_channels=hidden_channels)
         self.in_channels_en = in_channels_en
         self.in_channels_de = in_channels_de
         # One point more at the end than at the start: an odd size counts as the next even one,
         # and an even one never sees it.
         self.padding = [1, 2, 1, 2] if context else [0, 1, 0, 1]
-        self.index_net = _NETWORKS[network](in_channels_en, nonlinear, context)
+        self.network = network
+        self.nonlinear = nonlinear
+        self.context = context
+        self.hidden_channels = hidden_channels
+        self.index_net = _NETWORKS[network](
+            in_channels_en, hidden_channels, nonlinear, context, dict(device=device, dtype=dtype)
+        )
 
-    def init_weights(self) -> None:
-        """PyTorch's own initialisation, as in the authors' segmentation models."""
-        for module in self.modules():
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
-
-    def forward(self, en: Tensor, de: Tensor) -> Tensor:
-        """Upsample ``de`` ``(N, in_channels_de, H, W)`` to the size of ``en``.
-
-        Raises:
-            TypeError, ValueError: the tensors do not fit the layer or each other.
-        """
-        check_feature('en', en, self.in_channels_en)
-        check_feature('de', de, self.in_channels_de)
-        check_pair('en', en, de, 2)
-        check_dtypes(self, en=en)
-        n, (h, w) = en.shape[0], en.shape[2:]
+    def index(self, en: Tensor) -> Tensor:
+        """The index in (0, 1), ``(N, 1, h, w)`` or, one per channel, ``(N, C, h, w)``."""
         index = pixel_shuffle(self.index_net(F.pad(en, self.padding)).sigmoid(), 2)
-        index = fit_size(index, (h, w))
-        groups = index.shape[1]
-        y = reassemble(  # 1x1 kernels: nearest-neighbour upsampling times the index
-            de.reshape(n * groups, de.shape[1] // groups, *de.shape[2:]),
+        return fit_size(index, en.shape[2:])
+
+    def upsample(self, en: Tensor, de: Tensor) -> Tensor:
+        """Nearest-neighbour upsampling times the index, as a reassembly with 1x1 kernels."""
+        n, channels, height, width = de.shape
+        index = self.index(en)
+        _, groups, h, w = index.shape
+        y = reassemble(
+            de.reshape(n * groups, channels // groups, height, width),
             index.reshape(n * groups, 1, h, w),
         )
-        return y.reshape(n, de.shape[1], h, w)
+        return y.reshape(n, channels, h, w)
+
+    def views(self, en: Tensor, de: Tensor) -> list[View]:
+        """The index."""
+        meaning = 'what the nearest point of de is multiplied by, for all channels or for each'
+        return [View('index', self.index(en), meaning)]

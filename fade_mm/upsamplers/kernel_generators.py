@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_mm.ops.sampling import fit_size, nearest_up, pixel_shuffle, step_of
+from fade_mm.ops.fx import leaf
+from fade_mm.ops.geometry import fit_size, is_recorded, nearest_up, pixel_shuffle, step_of
 
+from .base import start
 from .carafe import CARAFE
-from .pointwise import pointwise
+from .pointwise import is_plain, pointwise
 
 Logits = tuple[Tensor, Tensor | None]
 
@@ -28,6 +30,7 @@ class SemiShiftKernelGenerator(nn.Module):
         embedding_dim: Channels d that both features are compressed to.
         depthwise: Compress to K*K channels instead and convolve each by itself (FADE-Lite).
         scale_factor: Ratio of the two resolutions.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
     """
 
     uses_de = True
@@ -40,24 +43,26 @@ class SemiShiftKernelGenerator(nn.Module):
         embedding_dim: int,
         depthwise: bool,
         scale_factor: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        factory = dict(device=device, dtype=dtype)
         taps = up_kernel_size**2
         groups = taps if depthwise else 1
         if depthwise:
             embedding_dim = taps
         self.scale_factor = scale_factor
-        self.compressor_en = nn.Conv2d(in_channels_en, embedding_dim, 1)
+        self.compressor_en = nn.Conv2d(in_channels_en, embedding_dim, 1, **factory)
         if self.uses_de:
-            self.compressor_de = nn.Conv2d(in_channels_de, embedding_dim, 1, bias=False)
-        self.content_encoder = nn.Conv2d(embedding_dim, taps, 3, padding=1, groups=groups)
+            self.compressor_de = nn.Conv2d(in_channels_de, embedding_dim, 1, bias=False, **factory)
+        self.content_encoder = nn.Conv2d(
+            embedding_dim, taps, 3, padding=1, groups=groups, **factory
+        )
 
     def init_weights(self) -> None:
         """Xavier-uniform weights and zero biases, as the authors' L2H code starts."""
-        for conv in self.children():
-            nn.init.xavier_uniform_(conv.weight)
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+        start(self, nn.init.xavier_uniform_)
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
         """Low to high: convolve each feature at its own resolution."""
@@ -71,13 +76,19 @@ class HighToLowKernelGenerator(SemiShiftKernelGenerator):
     """The same semi-shift convolution, computed high to low: one strided convolution of the
     encoder feature for every sub-pixel position, each added to that of the decoder feature.
 
+    Where that is not to be had, it is computed low to high, which is the same: of a convolution
+    that is wrapped or hooked, which can only be called, and in a graph for all sizes.
+
     Source: arXiv 2207.10392, section 4.2. Low to high needs less memory (poppinace/fade#2).
     """
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
+        """High to low: convolve the encoder feature once for each sub-pixel position."""
+        if is_recorded(en) or not is_plain(self.content_encoder):
+            return super().forward(en, de)
         size, low = en.shape[2:], de.shape[2:]
         step = step_of(size, low, self.scale_factor)
-        grid = [-(-a // step) for a in size]
+        grid = [(a + step - 1) // step for a in size]  # ONNX rounds negative quotients up
         embedded = pointwise(self.compressor_en, en)
         logits_de = fit_size(self.content_encoder(pointwise(self.compressor_de, de)), grid)
         conv = self.content_encoder
@@ -107,6 +118,7 @@ class NaiveKernelGenerator(SemiShiftKernelGenerator):
     """
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
+        """Convolve both features at high resolution."""
         embedded_de = pointwise(self.compressor_de, de)
         embedded_de = nearest_up(embedded_de, en.shape[2:], self.scale_factor)
         return self.content_encoder(pointwise(self.compressor_en, en) + embedded_de), None
@@ -118,6 +130,7 @@ class EncoderKernelGenerator(SemiShiftKernelGenerator):
     uses_de = False
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
+        """Convolve the encoder feature."""
         return self.content_encoder(pointwise(self.compressor_en, en)), None
 
 
@@ -136,20 +149,32 @@ class DecoderKernelGenerator(CARAFE):
         embedding_dim: int,
         depthwise: bool,
         scale_factor: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
-            in_channels_de, scale_factor, up_kernel_size, compressed_channels=embedding_dim
+            in_channels_de,
+            scale_factor,
+            up_kernel_size,
+            compressed_channels=embedding_dim,
+            device=device,
+            dtype=dtype,
         )
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
-        logits = self.logits(de)
-        size = en.shape[2:]
-        stride = self.scale_factor // step_of(size, de.shape[2:], self.scale_factor)
-        rows, cols = (
-            (torch.arange(a, device=en.device) * stride).clamp(max=b - 1)
-            for a, b in zip(size, logits.shape[2:], strict=True)
-        )
-        return logits.index_select(2, rows).index_select(3, cols), None
+        """CARAFE's logits, at the size of ``en``."""
+        return _strided(self.logits(de), en.shape[2:], de.shape[2:], self.scale_factor), None
+
+
+@leaf
+def _strided(logits: Tensor, size: tuple, low: tuple, scale_factor: int) -> Tensor:
+    """Logits for the scale factor at a size: where that is the low one, the first of each cell."""
+    stride = scale_factor // step_of(size, low, scale_factor)
+    rows, cols = (
+        (torch.arange(a, device=logits.device) * stride).clamp(max=b - 1)
+        for a, b in zip(size, logits.shape[2:], strict=True)
+    )
+    return logits.index_select(2, rows).index_select(3, cols)
 
 
 KERNEL_GENERATORS = {

@@ -1,31 +1,34 @@
 """1x1 convolutions, the larger part of an upsampler's time on a CPU, as matrix products."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.modules.module import _has_any_global_hook
 
 from fade_mm.ops import cpu_kernel
 from fade_mm.ops.checks import is_tracing
 
-_PRODUCTS_ARE_FAST = cpu_kernel.is_intel()
 
-
-def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def pointwise(conv: nn.Module, x: Tensor) -> Tensor:
     """``conv(x)`` of a 1x1 convolution, on a CPU as a matrix product where that is faster.
 
     PyTorch's convolution reorders the whole feature before and after; a product reads it as it
     lies. It is MKL's, though, which is faster than the convolution on Intel's processors alone,
-    except for a single output channel (docs/performance.md). A module with hooks, or of a class
-    derived from `nn.Conv2d`, is called as it is.
+    except for a single output channel (docs/performance.md). A module that `is_plain` does not
+    know is called, whatever it is.
 
     Args:
         conv: A 1x1 convolution with stride 1, no padding and one group.
         x: The feature ``(N, C, H, W)``.
+
+    Returns:
+        What ``conv(x)`` returns.
     """
-    slow = conv.out_channels > 1 and not _PRODUCTS_ARE_FAST
-    if slow or x.device.type != 'cpu' or is_tracing() or not x.is_contiguous():
+    if isinstance(x, Proxy) or x.device.type != 'cpu' or is_tracing() or not x.is_contiguous():
         return conv(x)
-    if type(conv) is not nn.Conv2d or _is_hooked(conv):
+    if not is_plain(conv) or (conv.out_channels > 1 and not products_are_fast()):
         return conv(x)
     weight = conv.weight.flatten(1).expand(len(x), -1, -1)
     if conv.bias is None:
@@ -35,11 +38,23 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return y.unflatten(2, x.shape[2:])
 
 
-def _is_hooked(module: nn.Module) -> bool:
+def is_plain(conv: nn.Module) -> bool:
+    """Whether calling a module is a convolution with its weights, and nobody would miss the call.
+
+    A wrapper, an `nn.Conv2d` of another class, or one with hooks is not plain.
+    """
+    if type(conv) is not nn.Conv2d:
+        return False
     hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
+        conv._forward_hooks,
+        conv._forward_pre_hooks,
+        conv._backward_hooks,
+        conv._backward_pre_hooks,
     )
-    return any(hooks) or _has_any_global_hook()
+    return not any(hooks) and not _has_any_global_hook()
+
+
+@functools.cache
+def products_are_fast() -> bool:
+    """Whether matrix products beat convolutions on this machine's processor."""
+    return cpu_kernel.is_intel()

@@ -9,17 +9,20 @@ SAPA-G has 25,953 parameters at 256 channels, so six have 0.156M where +0.1 is p
 
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import Tensor, nn
 
 from fade_mm.ops import gated_reassemble
-from fade_mm.ops.checks import check_dtypes, check_feature, check_odd, check_pair, check_positive
-from fade_mm.ops.sampling import fit_size, nearest_up, pixel_shuffle, step_of
-from fade_mm.registry import MODELS
+from fade_mm.ops.checks import check_odd, check_positive
+from fade_mm.ops.fx import leaf
+from fade_mm.ops.geometry import fit_size, nearest_up, pixel_shuffle, step_of
+
+from .base import Upsampler, View, start
+from .registry import register_upsampler
 
 _SIMILARITIES = ('inner', 'bilinear', 'gated')
 
 
+@leaf
 def similarity(query: Tensor, key: Tensor, kernel_size: int, scale_factor: int) -> Tensor:
     """Inner products of every point with the neighbourhood that it will be reassembled from.
 
@@ -35,7 +38,7 @@ def similarity(query: Tensor, key: Tensor, kernel_size: int, scale_factor: int) 
     size, low = query.shape[1:3], key.shape[1:3]
     step = step_of(size, low, scale_factor)
     taps = torch.arange(kernel_size, device=key.device)
-    grid = [-(-a // step) for a in size]
+    grid = [(a + step - 1) // step for a in size]  # ONNX rounds negative quotients up
     rows, cols = (
         torch.arange(a, device=key.device).clamp(max=b - 1)[:, None] + taps
         for a, b in zip(grid, low, strict=True)
@@ -50,9 +53,8 @@ def similarity(query: Tensor, key: Tensor, kernel_size: int, scale_factor: int) 
     return fit_size(pixel_shuffle(scores, step), size)
 
 
-@MMENGINE_MODELS.register_module('sapa')
-@MODELS.register_module('sapa')
-class SAPA(nn.Module):
+@register_upsampler('sapa')
+class SAPA(Upsampler):
     """SAPA upsampling, ``up(en, de)``: kernels are the softmax of the similarity of an encoder
     point with decoder points.
 
@@ -65,12 +67,19 @@ class SAPA(nn.Module):
         similarity: ``'inner'`` (SAPA-I: the inner product of the normalised features, which needs
             equal numbers of channels), ``'bilinear'`` (SAPA-B: embeds them first) or ``'gated'``
             (SAPA-G: blends both features' embeddings into the query). Default: ``'bilinear'``.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
-    """
 
-    guided = True
+    Source: arXiv 2209.12866, section 3.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import SAPA
+        >>> SAPA(8, similarity='gated')(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 7, 9])
+    """
 
     def __init__(
         self,
@@ -80,6 +89,8 @@ class SAPA(nn.Module):
         up_kernel_size: int = 5,
         embedding_dim: int = 32,
         similarity: str = 'bilinear',
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -103,55 +114,52 @@ class SAPA(nn.Module):
         self.in_channels_de = in_channels_de
         self.scale_factor = scale_factor
         self.up_kernel_size = up_kernel_size
+        self.embedding_dim = embedding_dim
         self.similarity = similarity
-        self.norm_y = nn.LayerNorm(in_channels_en)
-        self.norm_x = nn.LayerNorm(in_channels_de)
+        factory = dict(device=device, dtype=dtype)
+        self.norm_y = nn.LayerNorm(in_channels_en, **factory)
+        self.norm_x = nn.LayerNorm(in_channels_de, **factory)
         if similarity == 'bilinear':
-            self.q = nn.Linear(in_channels_en, embedding_dim)
+            self.q = nn.Linear(in_channels_en, embedding_dim, **factory)
         elif similarity == 'gated':
-            self.qy = nn.Linear(in_channels_en, embedding_dim)
-            self.qx = nn.Linear(in_channels_de, embedding_dim)
-            self.gate = nn.Linear(in_channels_de, 1)
+            self.qy = nn.Linear(in_channels_en, embedding_dim, **factory)
+            self.qx = nn.Linear(in_channels_de, embedding_dim, **factory)
+            self.gate = nn.Linear(in_channels_de, 1, **factory)
         if similarity != 'inner':
-            self.k = nn.Linear(in_channels_de, embedding_dim)
+            self.k = nn.Linear(in_channels_de, embedding_dim, **factory)
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Truncated normal (std 0.02) linear layers with zero biases."""
+        """Truncated normal (std 0.02) linear layers with zero biases; PyTorch's layer norms."""
         for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.LayerNorm):
+            if isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
+        start(self, lambda weight: nn.init.trunc_normal_(weight, std=0.02))
 
-    def forward(self, en: Tensor, de: Tensor) -> Tensor:
-        """Upsample ``de`` ``(N, in_channels_de, H, W)`` to the size of ``en``.
-
-        Raises:
-            TypeError, ValueError: the tensors do not fit the layer or each other.
-        """
-        check_feature('en', en, self.in_channels_en)
-        check_feature('de', de, self.in_channels_de)
-        check_pair('en', en, de, self.scale_factor)
-        check_dtypes(self, en=en, de=de)
-        logits = similarity(
-            *self._query_and_key(en.permute(0, 2, 3, 1), de.permute(0, 2, 3, 1)),
-            self.up_kernel_size,
-            self.scale_factor,
-        )
-        return gated_reassemble(de, logits, scale_factor=self.scale_factor)
-
-    def _query_and_key(self, en: Tensor, de: Tensor) -> tuple[Tensor, Tensor]:
-        """From and to channels last."""
+    def logits(self, en: Tensor, de: Tensor) -> Tensor:
+        """Similarities ``(N, K*K, h, w)``, before their softmax."""
+        en, de = en.permute(0, 2, 3, 1), de.permute(0, 2, 3, 1)
         query, key = self.norm_y(en), self.norm_x(de)
-        if self.similarity == 'inner':
-            return query, key
         if self.similarity == 'bilinear':
-            return self.q(query), self.k(key)
-        gate = self._up(self.gate(key).sigmoid(), en)
-        query = gate * self.qy(query) + (1 - gate) * self._up(self.qx(de), en)
-        return query, self.k(key)
+            query, key = self.q(query), self.k(key)
+        elif self.similarity == 'gated':
+            gate = self._up(self.gate(key).sigmoid(), en)
+            query = gate * self.qy(query) + (1 - gate) * self._up(self.qx(de), en)
+            key = self.k(key)
+        return similarity(query, key, self.up_kernel_size, self.scale_factor)
+
+    def upsample(self, en: Tensor, de: Tensor) -> Tensor:
+        """Reassemble ``de`` with the softmax of the similarities."""
+        return gated_reassemble(de, self.logits(en, de), scale_factor=self.scale_factor)
+
+    def views(self, en: Tensor, de: Tensor) -> list[View]:
+        """The kernels ``(N, K*K, h, w)``, and of SAPA-G the gate ``(N, 1, H, W)``."""
+        meaning = 'weights of the K x K points of de'
+        views = [View('kernels', self.logits(en, de).softmax(1), meaning)]
+        if self.similarity == 'gated':
+            gate = self.gate(self.norm_x(de.permute(0, 2, 3, 1))).sigmoid().permute(0, 3, 1, 2)
+            views.append(View('gate', gate, 'share of the encoder feature in the query'))
+        return views
 
     def _up(self, x: Tensor, en: Tensor) -> Tensor:
         """Nearest-neighbour upsampling with channels last."""

@@ -15,7 +15,7 @@ from .upsamplers import content_shape, overlay, slides, watch_upsamplers
 
 @HOOKS.register_module()
 class UpsamplerVisualizationHook(Hook):
-    """Writes gates and kernel entropies of FADE layers at every evaluation.
+    """Writes the upsamplers' gates and kernel entropies at every evaluation.
 
     The same few images of the validation set are shown each time, as the model gets them (resized,
     and from whatever storage), through the runner's visualiser, so they go wherever its

@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fade_mm.ops.sampling import nearest_up
-from fade_mm.upsamplers import FADE
+from fade_mm.upsamplers import Upsampler, named_upsamplers
 
 
 class UpsamplerView(NamedTuple):
-    """What a FADE layer did with the first image of the last batch.
+    """What an upsampler with kernels did with the first image of the last batch.
 
     Attributes:
         gate: The gate ``(H, W)`` in [0, 1], 1 where the encoder feature passes; ``None`` if the
             layer has none.
         entropy: Entropy of the kernels ``(h, w)`` over its largest value, so 0 where a kernel
-            picks one point and 1 where it averages all.
+            picks one point and 1 where it averages all; of the first group of channels if several
+            have kernels of their own.
         content: The shares of the maps' height and width that show the image; what is below and to
             the right of it shows padding. All where the model is not called with data samples.
     """
@@ -32,14 +32,14 @@ class UpsamplerView(NamedTuple):
 
 @contextmanager
 def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
-    """Record what the FADE layers of a model do while the context is open.
+    """Record what the upsamplers of a model that have kernels do while the context is open.
 
     Args:
         model: Any model.
 
     Yields:
-        A dict that is filled as the model runs: the layers' names, in the order of the first use,
-        and what they did last.
+        A dict that is filled as the model runs: the upsamplers' names, in the order of the
+        first use, and what they did last.
     """
     views: dict[str, UpsamplerView] = {}
     content = (1.0, 1.0)
@@ -51,26 +51,19 @@ def watch_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerView]]:
             shown = content_shape(kwargs['data_samples'][0].metainfo, size)
             content = (shown[0] / size[0], shown[1] / size[1])
 
-    def record(name: str, up: FADE, inputs: tuple[Tensor, Tensor]) -> None:
-        en, de = (x[:1] for x in inputs)
-        gate = None if up.gate_generator is None else up.gate_generator(de).sigmoid()[0, 0]
-        logits, logits_de = up.ker_generator(en, de)
-        if logits_de is not None:
-            logits = logits + nearest_up(logits_de, logits.shape[2:], up.scale_factor)
-        log_kernels = logits.float().log_softmax(1)
-        entropy = -(log_kernels.exp() * log_kernels).sum(1)[0] / np.log(log_kernels.shape[1])
-        views[name] = UpsamplerView(
-            None if gate is None else gate.float().cpu().numpy(), entropy.cpu().numpy(), content
-        )
+    def record(name: str, up: Upsampler, inputs: tuple[Tensor, ...]) -> None:
+        found = {view.name: view.tensor[0].float() for view in up.views(*(x[:1] for x in inputs))}
+        if 'kernels' in found:
+            kernels, gate = found['kernels'], found.get('gate')
+            entropy = torch.special.entr(kernels).sum(0) / np.log(len(kernels))
+            views[name] = UpsamplerView(
+                None if gate is None else gate[0].cpu().numpy(), entropy.cpu().numpy(), content
+            )
 
     def hook(name: str):
         return torch.no_grad()(lambda up, inputs, output: record(name, up, inputs))
 
-    handles = [
-        module.register_forward_hook(hook(name))
-        for name, module in model.named_modules()
-        if isinstance(module, FADE)
-    ]
+    handles = [up.register_forward_hook(hook(name)) for name, up in named_upsamplers(model)]
     handles.append(model.register_forward_pre_hook(measure, with_kwargs=True))
     try:
         yield views

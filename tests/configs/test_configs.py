@@ -5,14 +5,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmcv.cnn import ConvTranspose2d
-from mmcv.cnn.bricks.upsample import PixelShufflePack
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
 from fade_mm.engine import load_config
-from fade_mm.upsamplers import A2U, CARAFE, FADE, SAPA, DySample, FADELite, IndexNet, Unguided
+from fade_mm.upsamplers import (
+    A2U,
+    CARAFE,
+    FADE,
+    SAPA,
+    AsUpsampler,
+    Deconv,
+    DySample,
+    FADELite,
+    IndexNet,
+    Nearest,
+    PixelShuffle,
+    named_upsamplers,
+)
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted(
@@ -20,8 +31,8 @@ CONFIGS = sorted(
 )
 MAIN = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
 COMPETITORS = {
-    'deconv': ConvTranspose2d,
-    'pixel-shuffle': PixelShufflePack,
+    'deconv': Deconv,
+    'pixel-shuffle': PixelShuffle,
     'indexnet': IndexNet,
     'a2u': A2U,
     **{f'sapa-{variant}': SAPA for variant in 'ibg'},
@@ -29,7 +40,7 @@ COMPETITORS = {
 }
 ABLATION = {f'fade-b{row}': FADE for row in range(1, 7)}
 TAGS = MAIN | COMPETITORS | ABLATION | {'indexnet-m2o': IndexNet}
-TAGS['mit-b0_nearest'] = torch.nn.Upsample  # elsewhere nearest is the host's own, without a layer
+TAGS['mit-b0_nearest'] = Nearest  # elsewhere nearest is the host's own, without a layer
 LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
 
 
@@ -96,7 +107,7 @@ def test_config_trains_a_step_and_predicts(name):
     else:
         classes = getattr(model, 'roi_head', model).bbox_head.num_classes
     images = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8) for _ in range(2)]
-    ups = [m for m in model.modules() if getattr(m, 'is_upsampler', False)]
+    ups = [up for _, up in named_upsamplers(model)]
 
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -120,7 +131,7 @@ def test_config_trains_a_step_and_predicts(name):
 
     tag = next((tag for tag in TAGS if f'_{tag}_' in name), None)
     if tag:
-        layers = [up.layer if isinstance(up, Unguided) else up for up in ups]
+        layers = [up.layer if isinstance(up, AsUpsampler) else up for up in ups]
         assert {type(layer) for layer in layers} == {TAGS[tag]}
         assert len(layers) == LAYERS.get(name.split('/')[0], 3)
     else:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.analysis import FlopAnalyzer
 
+from fade_mm.analysis.flops import count_as_published
 from fade_mm.engine import SetupError, load_config
 from fade_mm.evaluation.complexity import (
     HostCount,
@@ -14,7 +15,6 @@ from fade_mm.evaluation.complexity import (
     count_flops,
     count_parameters,
 )
-from fade_mm.upsamplers.flops import count_as_published
 
 SEGFORMER_B0 = 'configs/segformer/segformer_mit-b0_{}_1xb4-1500_camvid-256x256.py'
 MASK_RCNN = 'configs/mask_rcnn/mask-rcnn_r18_fpn_{}_1xb4-5e_shapes-128x128.py'

@@ -24,7 +24,7 @@ SMALL = {
     'model.backbone.embed_dims': 8,
     'model.decode_head.in_channels': [8, 16],
     'model.decode_head.in_index': [0, 1],
-    'model.decode_head.channels': 16,
+    'model.decode_head.channels': 32,
 }
 OPTIONS = [f'{key}={value}'.replace(' ', '') for key, value in SMALL.items()]
 
@@ -59,6 +59,16 @@ def test_a_whole_model_is_exported_and_compared(tmp_path, capsys):
             expected = ExportedSegmentor(segmentor)(torch.from_numpy(image)).numpy()
         assert logits.shape == (size[0], 11, *size[2:])
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('upsampler', ['a2u', 'sapa-g', 'carafe', 'dysample', 'indexnet', 'deconv'])
+def test_every_upsampler_is_exported(upsampler, tmp_path):
+    weights, out = tmp_path / 'weights.pth', tmp_path / 'model.onnx'
+    save_untrained(upsampler, weights)
+    arguments = ('--shape', 64, 96, '--cfg-options', *OPTIONS)
+    run('export_onnx', config(CAMVID, upsampler), weights, out, *arguments)
+    assert out.stat().st_size
 
 
 def test_a_file_that_differs_too_much_is_not_written(tmp_path):

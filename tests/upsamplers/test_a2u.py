@@ -1,73 +1,30 @@
 """A2U against its definition and the authors' names and counts."""
 
-from math import ceil, sqrt
-
-import onnxruntime
 import pytest
 import torch
-import torch.nn.functional as F
+from torch import nn
 
-from fade_mm.engine.export import export_onnx
 from fade_mm.upsamplers import A2U
-from tests import definition
 from tests.layers import SIZES, assert_same, features, parameters, randomised
 
-
-def pooled(w, name, x, size):
-    """Averages over ``size x size`` cells, then a 1x1 convolution: ``(out, size, size)``."""
-    c, h, width = x.shape
-    cells = torch.empty(c, size, size, dtype=x.dtype)
-    for i in range(size):
-        for j in range(size):
-            rows = slice(i * h // size, ceil((i + 1) * h / size))
-            cols = slice(j * width // size, ceil((j + 1) * width / size))
-            cells[:, i, j] = x[:, rows, cols].mean((1, 2))
-    weight, bias = w[f'kernel_gen.{name}.1.weight'], w[f'kernel_gen.{name}.1.bias']
-    return torch.einsum('oc,cij->oij', weight[:, :, 0, 0], cells) + bias[:, None, None]
-
-
-def group_norm(w, name, x, groups):
-    weight, bias = w[f'kernel_gen.{name}.0.weight'], w[f'kernel_gen.{name}.0.bias']
-    y = x.reshape(groups, -1)
-    variance = y.var(1, unbiased=False, keepdim=True)
-    y = (y - y.mean(1, keepdim=True)) / (variance + 1e-5).sqrt()
-    return y.reshape(x.shape) * weight[:, None, None] + bias[:, None, None]
-
-
-def by_image(w, en, de, groups, kernel_size=3):
-    """Image by image, as the authors' first implementation goes."""
-    logits = []
-    for x in en:
-        c, h, width = x.shape
-        even = F.pad(x, [2, 2 + width % 2, 2, 2 + h % 2])
-        patches = even.unfold(1, 6, 2).unfold(2, 6, 2)  # (C, H, W, 6, 6)
-        views = []
-        for name, norm in (('bconv_U', 'bnu'), ('bconv_V', 'bnv')):
-            view = (patches * pooled(w, name, x, 6)[0]).sum((3, 4))
-            view = group_norm(w, norm, view, groups)
-            views.append(torch.where(view > 0, view, 0.01 * view))
-        affinity = (views[0] * views[1]).sum(0) / sqrt(c)
-        up = pooled(w, 'bconv_UP', x, 1).view(kernel_size**2, 2, 2, 1, 1) * affinity
-        up = up.permute(0, 3, 1, 4, 2).flatten(3, 4).flatten(1, 2)
-        logits.append(up[:, :h, :width].sigmoid())
-    return definition.reassemble(de, torch.stack(logits).softmax(1))
+from .definitions import a2u
 
 
 @pytest.mark.parametrize('size', SIZES, ids=str)
 @pytest.mark.parametrize('kernel_size', [3, 5])
 def test_matches_the_definition(size, kernel_size):
     up = randomised(A2U(4, up_kernel_size=kernel_size, num_groups=2))
-    assert_same(up, lambda w, *x: by_image(w, *x, 2, kernel_size), *features(size, 4))
+    assert_same(up, lambda w, *x: a2u(w, *x, 2, kernel_size), *features(size, 4))
 
 
 def test_groups_of_a_single_value():
     up = randomised(A2U(4, num_groups=4))
-    assert_same(up, lambda w, *x: by_image(w, *x, 4), *features((2, 1, 1, 1), 4, batch=1))
+    assert_same(up, lambda w, *x: a2u(w, *x, 4), *features((2, 1, 1, 1), 4, batch=1))
 
 
 def test_channels_may_differ():
     up = randomised(A2U(4, 3, num_groups=2))
-    assert_same(up, lambda w, *x: by_image(w, *x, 2), *features((8, 6, 4, 3), 4, 3))
+    assert_same(up, lambda w, *x: a2u(w, *x, 2), *features((8, 6, 4, 3), 4, 3))
 
 
 def test_the_images_of_a_batch_do_not_see_each_other():
@@ -77,22 +34,10 @@ def test_the_images_of_a_batch_do_not_see_each_other():
     torch.testing.assert_close(up(en, de), alone)
 
 
-def test_one_onnx_file_serves_any_batch(tmp_path):
-    up, path = randomised(A2U(4, num_groups=2)).float(), tmp_path / 'a2u.onnx'
-    example = torch.randn(2, 4, 7, 9), torch.randn(2, 4, 4, 5)
-    export_onnx(up, example, path, ({0: 'n'}, {0: 'n'}))
-    session = onnxruntime.InferenceSession(path)
-    for n in (1, 3):
-        en, de = torch.randn(n, 4, 7, 9), torch.randn(n, 4, 4, 5)
-        (out,) = session.run(None, {'en': en.numpy(), 'de': de.numpy()})
-        with torch.no_grad():
-            torch.testing.assert_close(torch.from_numpy(out), up(en, de), atol=1e-5, rtol=1e-5)
-
-
 def test_published_parameter_counts():
     """+0.12M in SegFormer-B1 (six) with the branch, +0.06M (six) and +0.03M (three) without."""
-    assert parameters(A2U(256)) == 20_042
-    lean = parameters(A2U(256, downsampling=False))
+    assert parameters(A2U(256, downsampling=True)) == 20_042
+    lean = parameters(A2U(256))
     assert (round(6 * lean / 1e6, 2), round(3 * lean / 1e6, 2)) == (0.06, 0.03)
 
 
@@ -104,6 +49,16 @@ def test_parameters_have_the_authors_names(downsampling):
     assert set(A2U(32, downsampling=downsampling).state_dict()) == {
         f'kernel_gen.{layer}.{name}' for layer in layers for name in ('weight', 'bias')
     }
+
+
+def test_the_branch_that_upsampling_never_uses_is_dropped_with_a_word():
+    old = {f'up.{name}': x for name, x in A2U(32, downsampling=True).state_dict().items()}
+    model = nn.ModuleDict(dict(up=A2U(32)))
+    with pytest.warns(UserWarning, match='weights for down-sampling are not loaded'):
+        model.load_state_dict(old, strict=True)
+    assert torch.equal(
+        model['up'].kernel_gen.bconv_U[1].weight, old['up.kernel_gen.bconv_U.1.weight']
+    )
 
 
 @pytest.mark.parametrize(

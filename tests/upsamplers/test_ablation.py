@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.func import functional_call
 
 from fade_mm.upsamplers import FADE, FADELite, build_upsampler
-from tests import definition
 from tests.layers import SIZES, assert_same, features, parameters, randomised
+
+from .definitions import FORMULAS
 
 ROWS = {
     'b1': dict(kernel_source='encoder', fusion='none'),
@@ -16,55 +16,6 @@ ROWS = {
     'b4': dict(fusion='none'),
     'b5': dict(fusion='skip'),
     'b6': dict(),
-}
-
-
-def weights_of(w, name):
-    return w[f'ker_generator.{name}.weight'], w.get(f'ker_generator.{name}.bias')
-
-
-def nearest(x, size, scale_factor=2):
-    return definition.nearest(x, size, definition.step(x.shape[2:], size, scale_factor))
-
-
-def from_encoder(w, en, de):
-    logits = F.conv2d(en, *weights_of(w, 'compressor_en'))
-    logits = F.conv2d(logits, *weights_of(w, 'content_encoder'), padding=1)
-    return definition.reassemble(de, logits.softmax(1))
-
-
-def naive(w, en, de):
-    both = torch.cat([en, nearest(de, en.shape[2:])], dim=1)
-    (weight_en, bias), (weight_de, _) = (weights_of(w, f'compressor_{x}') for x in ('en', 'de'))
-    logits = F.conv2d(both, torch.cat([weight_en, weight_de], dim=1), bias)
-    logits = F.conv2d(logits, *weights_of(w, 'content_encoder'), padding=1)
-    return definition.reassemble(de, logits.softmax(1))
-
-
-def semi_shift(w, en, de):
-    logits, low = (
-        F.conv2d(
-            F.conv2d(x, *weights_of(w, f'compressor_{name}')),
-            *weights_of(w, 'content_encoder'),
-            padding=1,
-        )
-        for name, x in (('en', en), ('de', de))
-    )
-    return definition.reassemble(de, (logits + nearest(low, en.shape[2:])).softmax(1))
-
-
-def gated(w, en, de):
-    gate = F.conv2d(de, w['gate_generator.conv.weight'], w['gate_generator.conv.bias']).sigmoid()
-    gate = nearest(gate, en.shape[2:])
-    return gate * en + (1 - gate) * semi_shift(w, en, de)
-
-
-FORMULAS = {
-    'b1': from_encoder,
-    'b3': naive,
-    'b4': semi_shift,
-    'b5': lambda w, en, de: en + semi_shift(w, en, de),
-    'b6': gated,
 }
 
 
@@ -89,7 +40,9 @@ def test_kernels_from_the_decoder_start_as_carafes():
     carafe = build_upsampler(dict(type='carafe'), 64, 64)
     up = FADE(64, **ROWS['b2'])
     for name, x in carafe.layer.state_dict().items():
-        assert up.ker_generator.state_dict()[name].std() == pytest.approx(float(x.std()), rel=0.1)
+        assert up.ker_generator.state_dict()[name].std().item() == pytest.approx(
+            x.std().item(), rel=0.1
+        )
     assert parameters(up) == parameters(carafe)
 
 

@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+
+from fade_mm.upsamplers import build_upsampler
+
+pytest.importorskip('mmengine')
+
 from mmengine.registry import MODELS, DefaultScope
 
+from fade_mm.analysis.flops import count_as_published
 from fade_mm.engine import load_config
-from fade_mm.upsamplers import build_upsampler
-from fade_mm.upsamplers.flops import count_as_published
 
 SEGFORMER_B1 = 'configs/segformer/segformer_mit-b1_{}_1xb16-160k_ade20k-512x512.py'
 PUBLISHED = [

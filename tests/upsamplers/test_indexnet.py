@@ -1,46 +1,14 @@
 """IndexNet against its definition, point by point, and the authors' names and counts."""
 
 import pytest
-import torch
 
 from fade_mm.upsamplers import IndexNet
 from tests.layers import SIZES, assert_same, features, parameters, randomised
 
+from .definitions import indexnet
+
 BLOCKS = [dict(nonlinear=a, context=b) for a in (True, False) for b in (True, False)]
 M2O = dict(network='m2o', nonlinear=False, context=False)
-
-
-def indices(w, block, patch):
-    """The outputs of an index block for a patch ``(N, C, k, k)``."""
-    if f'{block}.weight' in w:
-        return torch.einsum('ocij,ncij->no', w[f'{block}.weight'], patch)
-    x = torch.einsum('ocij,ncij->no', w[f'{block}.0.weight'], patch)
-    if f'{block}.3.weight' not in w:
-        return x
-    std = (w[f'{block}.1.running_var'] + 1e-5).sqrt()
-    x = (x - w[f'{block}.1.running_mean']) / std * w[f'{block}.1.weight'] + w[f'{block}.1.bias']
-    return x.clamp(0, 6) @ w[f'{block}.3.weight'][:, :, 0, 0].T
-
-
-def by_points(w, en, de, network, context):
-    n, c, h, width = en.shape
-    size, before = (4, 1) if context else (2, 0)
-    padded = en.new_zeros(n, c, h + 6, width + 6)
-    padded[:, :, 2 : 2 + h, 2 : 2 + width] = en
-    out = torch.zeros(n, de.shape[1], h, width, dtype=en.dtype)
-    step = 1 if en.shape[2:] == de.shape[2:] else 2
-    for i in range(h):
-        for j in range(width):
-            top, left = 2 * (i // 2) - before + 2, 2 * (j // 2) - before + 2
-            patch = padded[:, :, top : top + size, left : left + size]
-            phase = 2 * (i % 2) + j % 2
-            if network == 'holistic':
-                index = indices(w, 'index_net.indexnet', patch)[:, [phase]]
-            else:
-                index = indices(w, f'index_net.indexnet{phase + 1}', patch)
-            low = [min(a // step, b - 1) for a, b in zip((i, j), de.shape[2:], strict=True)]
-            out[:, :, i, j] = index.sigmoid() * de[:, :, low[0], low[1]]
-    return out
 
 
 @pytest.mark.parametrize('network', ['holistic', 'm2o'])
@@ -50,7 +18,7 @@ def test_matches_the_definition(network, block, size):
     up = randomised(IndexNet(3, network=network, **block))
 
     def definition(w, en, de):
-        return by_points(w, en, de, network, block['context'])
+        return indexnet(w, en, de, network, block['context'])
 
     assert_same(up, definition, *features(size, 3))
 
@@ -58,7 +26,7 @@ def test_matches_the_definition(network, block, size):
 def test_one_index_serves_any_number_of_channels():
     up = randomised(IndexNet(3, 5))
     en, de = features((4, 6, 2, 3), 3, 5)
-    assert_same(up, lambda w, *x: by_points(w, *x, 'holistic', True), en, de)
+    assert_same(up, lambda w, *x: indexnet(w, *x, 'holistic', True), en, de)
 
 
 def test_published_parameter_counts():

@@ -11,7 +11,7 @@ from fade_mm.upsamplers.pointwise import pointwise
 @pytest.fixture(autouse=True, params=[True, False], ids=['products', 'convolutions'])
 def products_are_fast(request, monkeypatch):
     """As on an Intel processor, and as on others."""
-    monkeypatch.setattr(module, '_PRODUCTS_ARE_FAST', request.param)
+    monkeypatch.setattr(module, 'products_are_fast', lambda: request.param)
 
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])

@@ -10,9 +10,10 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.nn import functional
 
-from fade_mm.upsamplers import FADE
+from fade_mm.upsamplers import FADE, build_upsampler
 from fade_mm.visualization import overlay, watch_upsamplers
 from tests import definition
+from tests.layers import ARGUMENTS
 
 
 def test_records_gate_and_entropy():
@@ -27,6 +28,27 @@ def test_records_gate_and_entropy():
     entropy = torch.distributions.Categorical(kernels.movedim(1, -1)).entropy()[0] / np.log(25)
     torch.testing.assert_close(torch.from_numpy(views['up'].gate), gate.detach())
     torch.testing.assert_close(torch.from_numpy(views['up'].entropy), entropy.detach())
+
+
+@pytest.mark.parametrize('name', ['carafe', 'sapa_i', 'sapa_g', 'a2u'])
+def test_kernels_of_other_upsamplers_are_drawn(name):
+    cfg = dict(type=name, **ARGUMENTS.get(name, {}))
+    model = nn.ModuleDict(dict(up=build_upsampler(cfg, 8, 8)))
+    en, de = torch.randn(2, 8, 7, 9), torch.randn(2, 8, 4, 5)
+    with watch_upsamplers(model) as views:
+        model['up'](en, de)
+    found = {view.name: view.tensor for view in model['up'].views(en, de)}
+    kernels = found['kernels'][0].movedim(0, -1)
+    entropy = torch.distributions.Categorical(kernels).entropy() / np.log(kernels.shape[-1])
+    torch.testing.assert_close(torch.from_numpy(views['up'].entropy), entropy.detach())
+    assert (views['up'].gate is not None) == ('gate' in found) == (name == 'sapa_g')
+
+
+def test_upsamplers_without_kernels_are_left_out():
+    model = build_upsampler(dict(type='bilinear'), 8, 8)
+    with watch_upsamplers(model) as views:
+        model(torch.randn(2, 8, 7, 9), torch.randn(2, 8, 4, 5))
+    assert not views
 
 
 def test_layers_without_a_gate_and_no_traces_left():

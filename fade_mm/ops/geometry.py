@@ -6,21 +6,36 @@ Points are taken by index: unlike slices, that holds for every size when sizes a
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx import Proxy
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from .checks import is_tracing
+from .fx import leaf
 
 Size = tuple[int, int]
 
 
-def step_of(size: Size, low: Size, scale_factor: int) -> int:
+def is_recorded(x: Tensor | Proxy) -> bool:
+    """Whether `torch.fx` or `torch.jit` records one graph for all sizes, without guards.
+
+    There, code must not branch on a size, whatever the sizes are that it is recorded with.
+    """
+    return isinstance(x, Proxy) or torch.jit.is_tracing()
+
+
+def step_of(size: Size, low: Size, scale_factor: int) -> int | Tensor:
     """The ratio of two resolutions that belong together: 1 if they are equal, else the factor.
 
-    While sizes are symbolic, they count as different unless they are known to be equal.
+    While sizes are symbolic, they count as different unless they are known to be equal. Under
+    `torch.jit.trace` the ratio is a tensor, so that the trace decides when it runs.
     """
+    if torch.jit.is_tracing():
+        same = [torch.as_tensor(a == b) for a, b in zip(size, low, strict=True)]
+        return torch.where(same[0] & same[1], 1, scale_factor)
     return 1 if _are_equal(size, low) else scale_factor
 
 
+@leaf
 def nearest_up(x: Tensor, size: Size, scale_factor: int = 2) -> Tensor:
     """Nearest-neighbour upsampling: every point reads the one that reassembly reads around.
 
@@ -35,6 +50,7 @@ def nearest_up(x: Tensor, size: Size, scale_factor: int = 2) -> Tensor:
     return _take(x, size, step_of(size, x.shape[2:], scale_factor))
 
 
+@leaf
 def fit_size(x: Tensor, size: Size) -> Tensor:
     """Crop what hangs over ``size``, and repeat the last row or column where one is missing.
 
@@ -45,9 +61,10 @@ def fit_size(x: Tensor, size: Size) -> Tensor:
     Returns:
         The feature ``(N, C, *size)``.
     """
-    return x if _are_equal(size, x.shape[2:]) else _take(x, size, 1)
+    return x if _are_known_to_be_equal(size, x.shape[2:]) else _take(x, size, 1)
 
 
+@leaf
 def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
     """`F.pixel_shuffle`, whose gradient has a wrong shape where the batch is empty."""
     if is_tracing() or x.numel():
@@ -56,6 +73,7 @@ def pixel_shuffle(x: Tensor, factor: int) -> Tensor:
     return x.reshape(*batch, c // factor**2, h * factor, w * factor)
 
 
+@leaf
 def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
     """`F.pixel_unshuffle`, which returns ``x`` as it is where the batch is empty."""
     if is_tracing() or x.numel():
@@ -64,7 +82,7 @@ def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
     return x.reshape(*batch, c * factor**2, h // factor, w // factor)
 
 
-def _take(x: Tensor, size: Size, step: int) -> Tensor:
+def _take(x: Tensor, size: Size, step: int | Tensor) -> Tensor:
     rows, cols = (
         (torch.arange(a, device=x.device) // step).clamp(max=b - 1)
         for a, b in zip(size, x.shape[2:], strict=True)
@@ -73,6 +91,16 @@ def _take(x: Tensor, size: Size, step: int) -> Tensor:
 
 
 def _are_equal(size: Size, other: Size) -> bool:
-    """Whether two sizes are known to be equal; asks nothing of those that are symbolic."""
+    """Whether two sizes are equal; `torch.compile` compiles anew where the answer changes.
+
+    `torch.export` may not ask, so that symbolic sizes are equal there if they are known to be.
+    """
     same = (a == b for a, b in zip(size, other, strict=True))
     return all(statically_known_true(x) if isinstance(x, torch.SymBool) else bool(x) for x in same)
+
+
+def _are_known_to_be_equal(size: Size, other: Size) -> bool:
+    """Whether two sizes are equal at all times; asks nothing of those that are symbolic."""
+    if torch.jit.is_tracing():
+        return False
+    return all(statically_known_true(a == b) for a, b in zip(size, other, strict=True))

@@ -8,6 +8,8 @@ from mmengine.analysis import FlopAnalyzer, complexity_analysis
 from mmengine.analysis.jit_handles import conv_flop_jit, elementwise_flop_counter, get_shape
 from torch import Tensor, nn
 
+from fade_mm.upsamplers.base import named_upsamplers
+
 
 def count_gated_reassemble(inputs: list, outputs: list) -> int:
     """Multiply-adds: ``K * K * C`` per output point, and ``2 * C`` for the gate's blend.
@@ -32,8 +34,7 @@ def count_as_published(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     run, linear layers, inner products, reassembly, and the gate's blend.
 
     Args:
-        model: The model, which stays as it is; its upsamplers are those that `build_upsampler`
-            built.
+        model: The model, which stays as it is.
         inputs: Its arguments.
     """
     model = copy.deepcopy(model).eval()  # the analyser leaves its hooks in a model that fails
@@ -51,8 +52,7 @@ def count_as_published(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     counts = analysis.by_module_and_operator()
     not_products = sum(
         counts[name][operator]
-        for name, module in model.named_modules()
-        if getattr(module, 'is_upsampler', False)
+        for name, _ in named_upsamplers(model)
         for operator in ('conv_bias', 'batch_norm', 'relu', 'relu_')
     )
     return int(sum(counts[''].values()) - not_products)

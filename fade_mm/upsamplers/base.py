@@ -1,0 +1,324 @@
+"""What every upsampler is: a layer that turns ``(en, de)`` into a feature of the size of ``en``."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Proxy
+
+from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_positive, is_tracing
+from fade_mm.ops.fx import leaf
+from fade_mm.ops.geometry import fit_size, is_recorded, nearest_up, step_of
+
+
+class View(NamedTuple):
+    """Something to look at in an upsampler.
+
+    Attributes:
+        name: What it is: ``'kernels'``, ``'gate'``, ``'index'`` or ``'offsets'``.
+        tensor: ``(N, channels, height, width)``.
+        meaning: What the channels and values are, in one sentence.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import FADE
+        >>> views = FADE(8).views(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5))
+        >>> [(view.name, tuple(view.tensor.shape)) for view in views]
+        [('kernels', (1, 25, 7, 9)), ('gate', (1, 1, 4, 5))]
+    """
+
+    name: str
+    tensor: Tensor
+    meaning: str
+
+
+class Upsampler(nn.Module):
+    """An upsampler under the guidance of the encoder feature, called as ``up(en, de)``.
+
+    A subclass defines `upsample` and sets the attributes; arguments of its constructor that it
+    keeps under their names are shown when it is printed.
+
+    Attributes:
+        in_channels_en: Channels that ``en`` must have. Default: ``None``, any number.
+        in_channels_de: Channels that ``de`` must have. Default: ``None``, any number.
+        scale_factor: Ratio of the two resolutions. Default: 2.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import Upsampler
+        >>> class Zero(Upsampler):
+        ...     def upsample(self, en, de):
+        ...         return en.new_zeros(*de.shape[:2], *en.shape[2:])
+        >>> Zero()(torch.rand(1, 8, 7, 9), torch.rand(1, 4, 4, 5)).shape
+        torch.Size([1, 4, 7, 9])
+    """
+
+    in_channels_en: int | None = None
+    in_channels_de: int | None = None
+    scale_factor: int = 2
+    _weighed = ('en', 'de')  # what meets the layer's weights, and so must have their dtype
+
+    def upsample(self, en: Tensor, de: Tensor) -> Tensor:
+        """What the subclass computes, with tensors that are checked already; see `forward`."""
+        raise NotImplementedError(f'{type(self).__name__} must define upsample(en, de)')
+
+    def forward(self, en: Tensor, de: Tensor) -> Tensor:
+        """Upsample ``de`` to the size of ``en``.
+
+        Args:
+            en: Encoder feature ``(N, in_channels_en, h, w)``.
+            de: Decoder feature ``(N, in_channels_de, H, W)``, ``H`` being ``h / scale_factor``
+                rounded up or down, and ``W`` likewise; or ``H == h`` and ``W == w``.
+
+        Returns:
+            The upsampled feature ``(N, in_channels_de, h, w)`` in the dtype of ``de``.
+
+        Raises:
+            TypeError, ValueError: the tensors do not fit the layer or each other.
+        """
+        self._check(en=en, de=de)
+        return self.upsample(en, de)
+
+    def pair(self, en: Tensor, de: Tensor) -> tuple[Tensor, Tensor]:
+        """What a host with a skip connection merges: the encoder feature and the upsampled one.
+
+        An upsampler that changes the encoder feature as well overrides this.
+
+        Args:
+            en, de: As in `forward`.
+
+        Returns:
+            ``en`` and ``up(en, de)``.
+        """
+        return en, self(en, de)
+
+    def views(self, en: Tensor, de: Tensor) -> list[View]:
+        """What there is to look at; nothing unless the subclass says so.
+
+        Args:
+            en, de: As in `forward`.
+        """
+        return []
+
+    def init_weights(self) -> None:
+        """Start anew, everything that the layer holds: PyTorch's own start of all its parts."""
+        for module in self.modules():
+            if hasattr(module, 'reset_parameters'):
+                module.reset_parameters()
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments that are not their defaults."""
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)
+            if value != parameter.default:
+                shown.append(f'{name}={value!r}')
+        return ', '.join(shown)
+
+    def _check(self, **features: Tensor) -> None:
+        if any(isinstance(x, Proxy) for x in features.values()):
+            return  # torch.fx has no tensors yet
+        for name, x in features.items():
+            check_feature(name, x, getattr(self, f'in_channels_{name}'))
+        if len(features) == 2:
+            check_pair('en', features['en'], features['de'], self.scale_factor)
+        check_dtypes(self, **{name: x for name, x in features.items() if name in self._weighed})
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        raise TypeError(
+            f'{type(self).__name__} cannot be scripted; use torch.export.export or torch.compile '
+            'instead of torch.jit.script'
+        )
+
+
+class DecoderUpsampler(Upsampler):
+    """An upsampler that reads the decoder feature alone, called as ``up(de)`` or ``up(en, de)``.
+
+    A subclass defines `enlarge`. Given ``en``, what hangs over its size is cropped; where it falls
+    short, at sizes rounded down, the last row or column is repeated; and a feature that has the
+    size of ``en`` already is passed on.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.upsamplers import DecoderUpsampler
+        >>> class Repeat(DecoderUpsampler):
+        ...     def enlarge(self, de):
+        ...         return de.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        >>> Repeat()(torch.rand(1, 8, 7, 9), torch.rand(1, 8, 4, 5)).shape
+        torch.Size([1, 8, 7, 9])
+    """
+
+    _weighed = ('de',)
+
+    def enlarge(self, de: Tensor) -> Tensor:
+        """``de`` ``(N, C, H, W)``, checked already, at ``(scale_factor * H, scale_factor * W)``."""
+        raise NotImplementedError(f'{type(self).__name__} must define enlarge(de)')
+
+    def forward(self, en: Tensor, de: Tensor | None = None) -> Tensor:
+        """Upsample ``de`` by the scale factor, or to the size of ``en``.
+
+        Args:
+            en: Encoder feature ``(N, any, h, w)``, of which the size alone counts, or, if it is the
+                only argument, the decoder feature.
+            de: Decoder feature ``(N, in_channels_de, H, W)``; see `Upsampler.forward`.
+
+        Returns:
+            The upsampled feature in the dtype of ``de``: ``(N, in_channels_de, h, w)``, or without
+            an encoder feature ``(N, in_channels_de, scale_factor * H, scale_factor * W)``.
+
+        Raises:
+            TypeError, ValueError: the tensors do not fit the layer or each other.
+        """
+        if de is None:
+            self._check(de=en)
+            return self.enlarge(en)
+        self._check(en=en, de=de)
+        size = en.shape[2:]
+        if not is_recorded(de) and step_of(size, de.shape[2:], self.scale_factor) == 1:
+            return de
+        return fit_or_pass(self.enlarge(de), de, size, self.scale_factor)
+
+    def views(self, en: Tensor, de: Tensor | None = None) -> list[View]:
+        """What there is to look at, at the size of the output.
+
+        Args:
+            en, de: As in `forward`.
+        """
+        if de is None:
+            return self._views(en)
+        size = en.shape[2:]
+        if step_of(size, de.shape[2:], self.scale_factor) == 1:
+            return []
+        return [view._replace(tensor=fit_size(view.tensor, size)) for view in self._views(de)]
+
+    def _views(self, de: Tensor) -> list[View]:
+        """The views of `enlarge`."""
+        return []
+
+
+class AsUpsampler(DecoderUpsampler):
+    """Makes an upsampler of any layer that takes the decoder feature alone.
+
+    Weights load under the layer's own names, too.
+
+    Args:
+        layer: Upsamples ``(N, C, H, W)`` by ``scale_factor``, called as ``layer(de)``.
+        scale_factor: The layer's ratio. Default: 2.
+
+    Raises:
+        TypeError, ValueError: ``scale_factor`` is no positive integer; when called, the layer's
+            output has another size than it says.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from fade_mm.upsamplers import AsUpsampler
+        >>> up = AsUpsampler(nn.Upsample(scale_factor=2, mode='bicubic'))
+        >>> up(torch.rand(1, 8, 7, 9), torch.rand(1, 4, 4, 5)).shape
+        torch.Size([1, 4, 7, 9])
+    """
+
+    _weighed = ()
+
+    def __init__(self, layer: nn.Module, scale_factor: int = 2) -> None:
+        super().__init__()
+        check_positive(scale_factor=scale_factor)
+        self.layer = layer
+        self.scale_factor = scale_factor
+        self.register_load_state_dict_pre_hook(_into_layer)
+
+    def init_weights(self) -> None:
+        """The layer's own start, or if it says none, PyTorch's."""
+        start = getattr(self.layer, 'init_weights', super().init_weights)
+        start()
+
+    def enlarge(self, de: Tensor) -> Tensor:
+        """What the layer makes of ``de``."""
+        out = self.layer(de)
+        if isinstance(out, Proxy) or is_tracing():
+            return out
+        if any(
+            abs(a - self.scale_factor * b) >= self.scale_factor
+            for a, b in zip(out.shape[2:], de.shape[2:], strict=True)
+        ):
+            raise ValueError(
+                f'{type(self.layer).__name__} was to upsample {tuple(de.shape)} by '
+                f'{self.scale_factor}, got {tuple(out.shape)}; change its kernel size, stride or '
+                'padding'
+            )
+        return out
+
+    def _views(self, de: Tensor) -> list[View]:
+        return self.layer.views(de) if isinstance(self.layer, DecoderUpsampler) else []
+
+    def extra_repr(self) -> str:
+        """The ratio; the layer prints itself."""
+        return f'scale_factor={self.scale_factor}'
+
+
+def named_upsamplers(module: nn.Module, prefix: str = '') -> Iterator[tuple[str, Upsampler]]:
+    """The upsamplers of a model, without those that are parts of others.
+
+    Args:
+        module: Any model, or an upsampler.
+        prefix: Name of the module, before the names of its parts. Default: none.
+
+    Yields:
+        Names, as `nn.Module.named_modules` gives them, and upsamplers.
+
+    Example:
+        >>> from torch import nn
+        >>> from fade_mm.upsamplers import FADE, named_upsamplers
+        >>> [name for name, up in named_upsamplers(nn.Sequential(nn.ReLU(), FADE(8)))]
+        ['1']
+    """
+    if isinstance(module, Upsampler):
+        yield prefix, module
+        return
+    for name, child in module.named_children():
+        yield from named_upsamplers(child, f'{prefix}.{name}' if prefix else name)
+
+
+def as_skip(skip: str | None, skip_is_added: bool | None) -> str | None:
+    """What a host does with the encoder feature, given either spelling; the old one wins.
+
+    Raises:
+        ValueError: there is no such thing.
+    """
+    if skip not in (None, 'added', 'concatenated'):
+        raise ValueError(f"skip must be 'added', 'concatenated' or None, got {skip!r}")
+    if skip_is_added is None or skip_is_added == (skip == 'added'):
+        return skip
+    return 'added' if skip_is_added else None
+
+
+def start(module: nn.Module, weights: Callable[[Tensor], object]) -> None:
+    """Start a module's convolutions and linear layers, wrapped ones too, with zero biases.
+
+    Args:
+        module: The module, or a layer itself.
+        weights: Fills a weight, as the functions of `nn.init` do.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            weights(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+@leaf
+def fit_or_pass(out: Tensor, de: Tensor, size: tuple[int, int], scale_factor: int) -> Tensor:
+    """``out``, made of ``de``, at a size; ``de`` itself where it has that size already."""
+    step = step_of(size, de.shape[2:], scale_factor)
+    if isinstance(step, Tensor):  # a trace decides when it runs
+        return torch.where((step == 1).to(de.device), nearest_up(de, size), fit_size(out, size))
+    return de if step == 1 else fit_size(out, size)
+
+
+def _into_layer(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """Give the parameters of a layer that was not wrapped the wrapped names, in place."""
+    for name in module.layer.state_dict():
+        if prefix + name in state_dict:
+            state_dict[f'{prefix}layer.{name}'] = state_dict.pop(prefix + name)
