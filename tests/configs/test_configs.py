@@ -1,5 +1,7 @@
 """Every config builds, trains one step and predicts, on tiny input and without weights."""
 
+import inspect
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
 from fade_mm.engine import load_config
+from fade_mm.registry import MODELS as OURS
 from fade_mm.upsamplers import A2U, CARAFE, FADE, SAPA, DySample, FADELite, IndexNet, Unguided
 
 ROOT = Path(__file__).parents[2] / 'configs'
@@ -33,9 +36,9 @@ TAGS['mit-b0_nearest'] = torch.nn.Upsample  # elsewhere nearest is the host's ow
 LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
 
 
-def build(name):
+def build(name, options=None):
     """The model of a config without pretrained weights, and the config."""
-    cfg = load_config(str(ROOT / name))
+    cfg = load_config(str(ROOT / name), options)
     cfg.model.backbone.init_cfg = None
     if cfg.default_scope == 'mmseg':
         cfg.model.data_preprocessor.size = (64, 96)
@@ -118,6 +121,9 @@ def test_config_trains_a_step_and_predicts(name):
     prediction = 'pred_panoptic_seg' if panoptic else 'pred_instances'
     assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else prediction) in results[0]
 
+    for upsampler in upsample_cfgs(cfg.model):
+        accepted = inspect.signature(OURS.get(upsampler['type'])).parameters
+        assert set(upsampler) - {'type'} <= set(accepted)
     tag = next((tag for tag in TAGS if f'_{tag}_' in name), None)
     if tag:
         layers = [up.layer if isinstance(up, Unguided) else up for up in ups]
@@ -125,6 +131,32 @@ def test_config_trains_a_step_and_predicts(name):
         assert len(layers) == LAYERS.get(name.split('/')[0], 3)
     else:
         assert not ups
+
+
+def upsample_cfgs(node):
+    """The configs of upsamplers anywhere in a config."""
+    if isinstance(node, dict):
+        if 'type' in (node.get('upsample_cfg') or {}):
+            yield node['upsample_cfg']
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from upsample_cfgs(child)
+
+
+def models_of(path):
+    """What a config and those of ours that it inherits say of the model, each file alone."""
+    own = runpy.run_path(str(path))
+    yield own.get('model')
+    bases = own.get('_base_', [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        if '::' not in base:
+            yield from models_of(path.parent / base)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_no_other_upsampler_is_inherited_from(name):
+    assert len(list(upsample_cfgs(list(models_of(ROOT / name))))) <= 1
 
 
 @pytest.mark.parametrize('tag', sorted(MAIN))
