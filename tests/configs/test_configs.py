@@ -36,9 +36,9 @@ TAGS['mit-b0_nearest'] = torch.nn.Upsample  # elsewhere nearest is the host's ow
 LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
 
 
-def build(name, options=None):
+def build(name):
     """The model of a config without pretrained weights, and the config."""
-    cfg = load_config(str(ROOT / name), options)
+    cfg = load_config(str(ROOT / name))
     cfg.model.backbone.init_cfg = None
     if cfg.default_scope == 'mmseg':
         cfg.model.data_preprocessor.size = (64, 96)
