@@ -11,8 +11,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 
-import fade_mm.upsamplers  # noqa: F401  (registers them)
-from fade_mm.registry import MODELS
+from fade_mm import upsamplers
 
 from .errors import SetupError, unavailable
 
@@ -23,7 +22,6 @@ _STAND_INS = (  # under the host's name; FPN depends on the library
     'TransformerEncoderPixelDecoder',
     'UPerHead',
 )
-_LAYERS_OF_MMCV = ('nearest', 'bilinear', 'deconv', 'pixel_shuffle')
 _LOOPS = {  # mmengine takes all parts of a loop or none
     'train': ('train_dataloader', 'train_cfg', 'optim_wrapper'),
     'val': ('val_dataloader', 'val_cfg', 'val_evaluator'),
@@ -212,8 +210,9 @@ def _drop_arguments(cfg: Config, options: dict) -> None:
 
 def _is_upsampler(kind: object) -> bool:
     """Whether the ``type`` in a config is that of an upsampler."""
-    ours = MODELS.module_dict.get(kind.removeprefix('fade_mm.')) if isinstance(kind, str) else kind
-    return kind in _LAYERS_OF_MMCV or hasattr(ours, 'guided')
+    if isinstance(kind, str):
+        return kind.removeprefix('fade_mm.') in upsamplers.UPSAMPLERS
+    return isinstance(kind, type) and issubclass(kind, upsamplers.Upsampler)
 
 
 def _flat(options: dict, prefix: str = '') -> Iterator[tuple[str, object]]:

@@ -7,33 +7,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmcv.cnn import ConvTranspose2d
-from mmcv.cnn.bricks.upsample import PixelShufflePack
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
 from fade_mm.engine import load_config
-from fade_mm.registry import MODELS as OURS
-from fade_mm.upsamplers import A2U, CARAFE, FADE, SAPA, DySample, FADELite, IndexNet, Unguided
+from fade_mm.upsamplers import PRESETS, UPSAMPLERS, AsUpsampler, named_upsamplers
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name != '_base_'
 )
-MAIN = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
-COMPETITORS = {
-    'deconv': ConvTranspose2d,
-    'pixel-shuffle': PixelShufflePack,
-    'indexnet': IndexNet,
-    'a2u': A2U,
-    **{f'sapa-{variant}': SAPA for variant in 'ibg'},
-    **{f'dysample{variant}': DySample for variant in ('', '-plus', '-s', '-s-plus')},
-}
-ABLATION = {f'fade-b{row}': FADE for row in range(1, 7)}
-TAGS = MAIN | COMPETITORS | ABLATION | {'indexnet-m2o': IndexNet}
-TAGS['mit-b0_nearest'] = torch.nn.Upsample  # elsewhere nearest is the host's own, without a layer
 LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
+HOSTS_OWN = ('bilinear', 'nearest')  # in files' names: the host model without an upsampler
+SHORT = {'a2u_published': 'a2u', 'deconv3': 'deconv', 'pixel_shuffle3': 'pixel-shuffle'}
+
+
+def tag(upsampler):
+    """What a config's file name calls an upsampler."""
+    return SHORT.get(upsampler, upsampler.replace('_', '-'))
+
+
+TAGS = sorted({tag(name) for name in UPSAMPLERS if name not in HOSTS_OWN} - {'sapa'})  # is sapa_b
+EVERYWHERE = ('carafe', 'fade', 'fade-lite')
+ONLY_SEGFORMER = ('indexnet-m2o', *(f'fade-b{row}' for row in range(1, 7)))
+COMPETITORS = [x for x in TAGS if x not in EVERYWHERE + ONLY_SEGFORMER]
 
 
 def build(name):
@@ -99,7 +97,7 @@ def test_config_trains_a_step_and_predicts(name):
     else:
         classes = getattr(model, 'roi_head', model).bbox_head.num_classes
     images = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8) for _ in range(2)]
-    ups = [m for m in model.modules() if getattr(m, 'is_upsampler', False)]
+    ups = [up for _, up in named_upsamplers(model)]
 
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -121,16 +119,14 @@ def test_config_trains_a_step_and_predicts(name):
     prediction = 'pred_panoptic_seg' if panoptic else 'pred_instances'
     assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else prediction) in results[0]
 
+    layers = [up.layer if isinstance(up, AsUpsampler) else up for up in ups]
+    expected = []
     for upsampler in upsample_cfgs(cfg.model):
-        accepted = inspect.signature(OURS.get(upsampler['type'])).parameters
-        assert set(upsampler) - {'type'} <= set(accepted)
-    tag = next((tag for tag in TAGS if f'_{tag}_' in name), None)
-    if tag:
-        layers = [up.layer if isinstance(up, Unguided) else up for up in ups]
-        assert {type(layer) for layer in layers} == {TAGS[tag]}
-        assert len(layers) == LAYERS.get(name.split('/')[0], 3)
-    else:
-        assert not ups
+        kind = upsampler['type']
+        assert set(upsampler) - {'type'} <= set(inspect.signature(UPSAMPLERS[kind]).parameters)
+        layer = UPSAMPLERS[PRESETS.get(kind, upsampler)['type']]
+        expected += [layer] * LAYERS.get(name.split('/')[0], 3)
+    assert [type(layer) for layer in layers] == expected
 
 
 def upsample_cfgs(node):
@@ -155,11 +151,13 @@ def models_of(path):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_no_other_upsampler_is_inherited_from(name):
-    assert len(list(upsample_cfgs(list(models_of(ROOT / name))))) <= 1
+def test_a_config_says_one_upsampler_which_its_name_says_too(name):
+    said = [upsampler['type'] for upsampler in upsample_cfgs(list(models_of(ROOT / name)))]
+    assert len(said) <= 1  # none is inherited
+    assert [tag(x) for x in said if x not in HOSTS_OWN] == [x for x in TAGS if f'_{x}_' in name]
 
 
-@pytest.mark.parametrize('tag', sorted(MAIN))
+@pytest.mark.parametrize('tag', EVERYWHERE)
 def test_every_host_has_a_config(tag):
     expected = {
         f'segformer/segformer_mit-b0_{tag}_8xb2-160k_ade20k-512x512.py',
@@ -178,7 +176,12 @@ def test_every_host_has_a_config(tag):
     assert expected <= set(CONFIGS)
 
 
-@pytest.mark.parametrize('tag', sorted(COMPETITORS))
+@pytest.mark.parametrize('tag', TAGS)
+def test_every_upsampler_has_a_config(tag):
+    assert f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py' in CONFIGS
+
+
+@pytest.mark.parametrize('tag', COMPETITORS)
 def test_every_competitor_has_a_config(tag):
     expected = {
         f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py',
