@@ -1,2 +1,2 @@
-_base_ = './faster-rcnn_r50_fpn_fade_1x_coco.py'
-model = dict(neck=dict(upsample_cfg=dict(type='indexnet')))
+_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
+model = dict(neck=dict(type='fade_mm.FPN', upsample_cfg=dict(type='indexnet')))

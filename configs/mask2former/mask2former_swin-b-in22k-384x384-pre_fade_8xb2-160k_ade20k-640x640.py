@@ -1,8 +1,2 @@
-_base_ = 'mmseg::mask2former/mask2former_swin-b-in22k-384x384-pre_8xb2-160k_ade20k-640x640.py'
-pixel_decoder = dict(type='fade_mm.MSDeformAttnPixelDecoder', upsample_cfg=dict(type='fade'))
-model = dict(decode_head=dict(pixel_decoder=pixel_decoder))
-val_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU']),
-    dict(type='fade_mm.BoundaryIoUMetric'),
-]
-test_evaluator = val_evaluator
+_base_ = './mask2former_swin-b-in22k-384x384-pre_bilinear_8xb2-160k_ade20k-640x640.py'
+model = dict(decode_head=dict(pixel_decoder=dict(upsample_cfg=dict(type='fade'))))

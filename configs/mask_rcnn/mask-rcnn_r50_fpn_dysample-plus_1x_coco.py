@@ -1,2 +1,2 @@
-_base_ = './mask-rcnn_r50_fpn_fade_1x_coco.py'
-model = dict(neck=dict(upsample_cfg=dict(type='dysample', dyscope=True)))
+_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+model = dict(neck=dict(type='fade_mm.FPN', upsample_cfg=dict(type='dysample_plus')))

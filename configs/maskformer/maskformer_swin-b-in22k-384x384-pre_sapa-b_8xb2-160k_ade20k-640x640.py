@@ -1,4 +1,2 @@
 _base_ = './maskformer_swin-b-in22k-384x384-pre_nearest_8xb2-160k_ade20k-640x640.py'
-model = dict(
-    decode_head=dict(pixel_decoder=dict(upsample_cfg=dict(type='sapa', similarity='bilinear')))
-)
+model = dict(decode_head=dict(pixel_decoder=dict(upsample_cfg=dict(type='sapa_b'))))

@@ -1,2 +1,2 @@
-_base_ = './segformer_mit-b0_fade_8xb2-160k_ade20k-512x512.py'
+_base_ = './segformer_mit-b0_bilinear_8xb2-160k_ade20k-512x512.py'
 model = dict(decode_head=dict(upsample_cfg=dict(type='carafe')))

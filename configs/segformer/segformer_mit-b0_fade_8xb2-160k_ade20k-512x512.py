@@ -1,7 +1,2 @@
-_base_ = 'mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py'
-model = dict(decode_head=dict(type='fade_mm.SegformerHead', upsample_cfg=dict(type='fade')))
-val_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU']),
-    dict(type='fade_mm.BoundaryIoUMetric'),
-]
-test_evaluator = val_evaluator
+_base_ = './segformer_mit-b0_bilinear_8xb2-160k_ade20k-512x512.py'
+model = dict(decode_head=dict(upsample_cfg=dict(type='fade')))

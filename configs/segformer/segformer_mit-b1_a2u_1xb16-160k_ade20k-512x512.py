@@ -1,3 +1,3 @@
 # With the branch for down-sampling that upsampling never uses, as in the authors' log.
 _base_ = './segformer_mit-b1_bilinear_1xb16-160k_ade20k-512x512.py'
-model = dict(decode_head=dict(upsample_cfg=dict(type='a2u')))
+model = dict(decode_head=dict(upsample_cfg=dict(type='a2u_published')))

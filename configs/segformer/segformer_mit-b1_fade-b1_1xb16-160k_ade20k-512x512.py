@@ -1,3 +1,3 @@
 # B1 of the ablation.
-_base_ = './segformer_mit-b1_fade_1xb16-160k_ade20k-512x512.py'
-model = dict(decode_head=dict(upsample_cfg=dict(kernel_source='encoder', fusion='none')))
+_base_ = './segformer_mit-b1_bilinear_1xb16-160k_ade20k-512x512.py'
+model = dict(decode_head=dict(upsample_cfg=dict(type='fade_b1')))

@@ -1,3 +1,3 @@
 # B5 of the ablation.
-_base_ = './segformer_mit-b1_fade_1xb16-160k_ade20k-512x512.py'
-model = dict(decode_head=dict(upsample_cfg=dict(kernel_generation='semi-shift', fusion='skip')))
+_base_ = './segformer_mit-b1_bilinear_1xb16-160k_ade20k-512x512.py'
+model = dict(decode_head=dict(upsample_cfg=dict(type='fade_b5')))

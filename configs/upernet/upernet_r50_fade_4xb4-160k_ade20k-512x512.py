@@ -1,7 +1,2 @@
-_base_ = 'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py'
-model = dict(decode_head=dict(type='fade_mm.UPerHead', upsample_cfg=dict(type='fade')))
-val_evaluator = [
-    dict(type='IoUMetric', iou_metrics=['mIoU']),
-    dict(type='fade_mm.BoundaryIoUMetric'),
-]
-test_evaluator = val_evaluator
+_base_ = './upernet_r50_bilinear_4xb4-160k_ade20k-512x512.py'
+model = dict(decode_head=dict(upsample_cfg=dict(type='fade')))

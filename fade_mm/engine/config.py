@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
+
+from fade_mm import upsamplers
 
 from .errors import SetupError, unavailable
 
@@ -34,7 +37,9 @@ def load_config(
 
     Args:
         name: Path of a config, or ``mmdet::path`` / ``mmseg::path`` for one of a host library's.
-        cfg_options: Values that override the config's. Default: none.
+        cfg_options: Values that override the config's, by dotted keys. An upsampler that gets
+            another ``type`` loses the arguments that the config had for the one before, and a line
+            on standard error says which. Default: none.
         work_dir: Where results go. Default: the config's own, else ``work_dirs/<config's name>``.
         launcher: Job launcher. Default: ``'none'``.
 
@@ -48,7 +53,9 @@ def load_config(
             that knows none for an upsampler.
     """
     cfg = _read(name)
-    cfg.merge_from_dict(cfg_options or {})
+    options = dict(cfg_options or {})
+    _drop_arguments(cfg, options)
+    cfg.merge_from_dict(options)
     if not cfg.get('model'):
         raise SetupError(f'config {name} has no model; give a config of a whole model')
     _check_hosts(cfg)
@@ -182,6 +189,49 @@ def _read(name: str) -> Config:
         raise SetupError(
             f'config {name} cannot be read: {type(cause).__name__}: {cause}'
         ) from error
+
+
+def _drop_arguments(cfg: Config, options: dict) -> None:
+    """Drop the arguments of every upsampler that the options make one of another type."""
+    given = dict(_flat(options))
+    for key, kind in given.items():
+        place, _, last = key.rpartition('.')
+        node = _at(cfg._cfg_dict, place) if last == 'type' else None
+        if not isinstance(node, dict) or not _is_upsampler(node.get('type')):
+            continue
+        old, new = type_name(node), type_name(dict(type=kind))
+        if old == new:
+            continue
+        inherited = {name: node.pop(name) for name in list(node) if name != 'type'}
+        dropped = [f'{k}={v!r}' for k, v in inherited.items() if f'{place}.{k}' not in given]
+        if dropped:
+            print(f"{place} is {new} now, without {old}'s {', '.join(dropped)}", file=sys.stderr)
+
+
+def _is_upsampler(kind: object) -> bool:
+    """Whether the ``type`` in a config is that of an upsampler."""
+    if isinstance(kind, str):
+        return kind.removeprefix('fade_mm.') in upsamplers.UPSAMPLERS
+    return isinstance(kind, type) and issubclass(kind, upsamplers.Upsampler)
+
+
+def _flat(options: dict, prefix: str = '') -> Iterator[tuple[str, object]]:
+    """Options by dotted keys alone."""
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}', value
+
+
+def _at(node: object, place: str) -> object:
+    """What a dotted key leads to; ``None`` where it leads nowhere."""
+    for key in place.split('.'):
+        if isinstance(node, list) and key.isdigit():
+            node = node[int(key)] if int(key) < len(node) else None
+        else:
+            node = node.get(key) if isinstance(node, dict) else None
+    return node
 
 
 def _check_hosts(cfg: Config) -> None:

@@ -1,5 +1,7 @@
 """Every config builds, trains one step and predicts, on tiny input and without weights."""
 
+import inspect
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -10,38 +12,26 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
 from fade_mm.engine import load_config
-from fade_mm.upsamplers import (
-    A2U,
-    CARAFE,
-    FADE,
-    SAPA,
-    AsUpsampler,
-    Deconv,
-    DySample,
-    FADELite,
-    IndexNet,
-    Nearest,
-    PixelShuffle,
-    named_upsamplers,
-)
+from fade_mm.upsamplers import PRESETS, UPSAMPLERS, AsUpsampler, named_upsamplers
 
 ROOT = Path(__file__).parents[2] / 'configs'
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name != '_base_'
 )
-MAIN = {'fade-lite': FADELite, 'fade': FADE, 'carafe': CARAFE}
-COMPETITORS = {
-    'deconv': Deconv,
-    'pixel-shuffle': PixelShuffle,
-    'indexnet': IndexNet,
-    'a2u': A2U,
-    **{f'sapa-{variant}': SAPA for variant in 'ibg'},
-    **{f'dysample{variant}': DySample for variant in ('', '-plus', '-s', '-s-plus')},
-}
-ABLATION = {f'fade-b{row}': FADE for row in range(1, 7)}
-TAGS = MAIN | COMPETITORS | ABLATION | {'indexnet-m2o': IndexNet}
-TAGS['mit-b0_nearest'] = Nearest  # elsewhere nearest is the host's own, without a layer
 LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1}  # elsewhere three
+HOSTS_OWN = ('bilinear', 'nearest')  # in files' names: the host model without an upsampler
+SHORT = {'a2u_published': 'a2u', 'deconv3': 'deconv', 'pixel_shuffle3': 'pixel-shuffle'}
+
+
+def tag(upsampler):
+    """What a config's file name calls an upsampler."""
+    return SHORT.get(upsampler, upsampler.replace('_', '-'))
+
+
+TAGS = sorted({tag(name) for name in UPSAMPLERS if name not in HOSTS_OWN} - {'sapa'})  # is sapa_b
+EVERYWHERE = ('carafe', 'fade', 'fade-lite')
+ONLY_SEGFORMER = ('indexnet-m2o', *(f'fade-b{row}' for row in range(1, 7)))
+COMPETITORS = [x for x in TAGS if x not in EVERYWHERE + ONLY_SEGFORMER]
 
 
 def build(name):
@@ -129,16 +119,45 @@ def test_config_trains_a_step_and_predicts(name):
     prediction = 'pred_panoptic_seg' if panoptic else 'pred_instances'
     assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else prediction) in results[0]
 
-    tag = next((tag for tag in TAGS if f'_{tag}_' in name), None)
-    if tag:
-        layers = [up.layer if isinstance(up, AsUpsampler) else up for up in ups]
-        assert {type(layer) for layer in layers} == {TAGS[tag]}
-        assert len(layers) == LAYERS.get(name.split('/')[0], 3)
-    else:
-        assert not ups
+    layers = [up.layer if isinstance(up, AsUpsampler) else up for up in ups]
+    expected = []
+    for upsampler in upsample_cfgs(cfg.model):
+        kind = upsampler['type']
+        assert set(upsampler) - {'type'} <= set(inspect.signature(UPSAMPLERS[kind]).parameters)
+        layer = UPSAMPLERS[PRESETS.get(kind, upsampler)['type']]
+        expected += [layer] * LAYERS.get(name.split('/')[0], 3)
+    assert [type(layer) for layer in layers] == expected
 
 
-@pytest.mark.parametrize('tag', sorted(MAIN))
+def upsample_cfgs(node):
+    """The configs of upsamplers anywhere in a config."""
+    if isinstance(node, dict):
+        if 'type' in (node.get('upsample_cfg') or {}):
+            yield node['upsample_cfg']
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from upsample_cfgs(child)
+
+
+def models_of(path):
+    """What a config and those of ours that it inherits say of the model, each file alone."""
+    own = runpy.run_path(str(path))
+    yield own.get('model')
+    bases = own.get('_base_', [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        if '::' not in base:
+            yield from models_of(path.parent / base)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_config_says_one_upsampler_which_its_name_says_too(name):
+    said = [upsampler['type'] for upsampler in upsample_cfgs(list(models_of(ROOT / name)))]
+    assert len(said) <= 1  # none is inherited
+    assert [tag(x) for x in said if x not in HOSTS_OWN] == [x for x in TAGS if f'_{x}_' in name]
+
+
+@pytest.mark.parametrize('tag', EVERYWHERE)
 def test_every_host_has_a_config(tag):
     expected = {
         f'segformer/segformer_mit-b0_{tag}_8xb2-160k_ade20k-512x512.py',
@@ -157,7 +176,12 @@ def test_every_host_has_a_config(tag):
     assert expected <= set(CONFIGS)
 
 
-@pytest.mark.parametrize('tag', sorted(COMPETITORS))
+@pytest.mark.parametrize('tag', TAGS)
+def test_every_upsampler_has_a_config(tag):
+    assert f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py' in CONFIGS
+
+
+@pytest.mark.parametrize('tag', COMPETITORS)
 def test_every_competitor_has_a_config(tag):
     expected = {
         f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py',
