@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from fade_mm.ops import cpu_kernel
+from fade_mm.ops.backend import cpu
 from fade_mm.ops.checks import is_tracing
 
-_PRODUCTS_ARE_FAST = cpu_kernel.is_intel()
+_PRODUCTS_ARE_FAST = cpu.is_intel()
 
 
 def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
