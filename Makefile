@@ -41,7 +41,7 @@ $(VENV)/.mmcv: $(VENV)/.torch requirements/build.txt requirements/mmcv.txt
 	touch $@
 
 # The import makes yapf's cache, which several processes of one training cannot do at once.
-$(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops/csrc/*)
+$(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops/backend/cpu/csrc/*)
 	$(PIP) install --quiet $(foreach name,runtime mmdet mmseg onnx tests,-r requirements/$(name).txt)
 	$(PIP) install --quiet --no-build-isolation --no-deps -e .
 	$(VENV)/bin/python -W ignore -c 'import mmengine'

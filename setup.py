@@ -50,16 +50,16 @@ def cpu_kernel() -> dict:
         def build_extension(self, extension):
             for name, more in instruction_sets.items():
                 extension.extra_objects += self.compiler.compile(
-                    [f'fade_mm/ops/csrc/kernel_{name}.cpp'],
+                    [f'fade_mm/ops/backend/cpu/csrc/kernel_{name}.cpp'],
                     output_dir=self.build_temp,
                     extra_postargs=[*flags, *more],
                 )
             super().build_extension(extension)
 
     extension = CppExtension(
-        'fade_mm.ops._cpu',
-        ['fade_mm/ops/csrc/bind.cpp'],
-        depends=['setup.py', *map(str, Path('fade_mm/ops/csrc').iterdir())],
+        'fade_mm.ops.backend.cpu._kernel',
+        ['fade_mm/ops/backend/cpu/csrc/bind.cpp'],
+        depends=['setup.py', *map(str, Path('fade_mm/ops/backend/cpu/csrc').iterdir())],
         extra_compile_args=[*flags, *threads],
         extra_link_args=threads,
         optional=True,

@@ -29,7 +29,7 @@ def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
     for name in FILES:
         shutil.copy(ROOT / name, tree)
     files = {str(x.relative_to(tree)) for x in tree.rglob('*') if x.is_file()}
-    assert 'fade_mm/ops/csrc/bind.cpp' in files
+    assert 'fade_mm/ops/backend/cpu/csrc/bind.cpp' in files
     (tree / 'fade_mm/ops/_cpu.so').touch()
     without_torch.mkdir()
     (without_torch / 'torch.py').write_text('raise ImportError("it is hidden")')

@@ -32,8 +32,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from fade_mm.memory import keep_freed_memory
-from fade_mm.ops import cpu_kernel, gated_reassemble, use_backend
-from fade_mm.ops.dispatch import available_backends
+from fade_mm.ops import gated_reassemble, use_backend
+from fade_mm.ops.backend import available_backends, cpu
 from fade_mm.ops.geometry import nearest_up
 from fade_mm.upsamplers import CARAFE, FADE, FADELite
 
@@ -386,7 +386,7 @@ def hardware(device: str) -> str:
         for line in Path('/proc/cpuinfo').read_text().splitlines()
         if line.startswith('model name')
     ]
-    sets = cpu_kernel.instruction_sets()
+    sets = cpu.instruction_sets()
     return f'{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads, ' + (
         sets[0] if sets else 'no CPU kernel'
     )

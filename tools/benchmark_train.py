@@ -29,7 +29,7 @@ from rich.table import Table
 from fade_mm.engine import CheckedRunner, check_loops, load_config, run_tool
 from fade_mm.memory import keep_freed_memory
 from fade_mm.ops import use_backend
-from fade_mm.ops.dispatch import available_backends
+from fade_mm.ops.backend import available_backends
 from fade_mm.upsamplers import named_upsamplers
 
 

@@ -2,11 +2,19 @@
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 
 def is_tracing() -> bool:
     """Whether sizes may be symbolic, so that no Python code may depend on them."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def known(condition: bool | torch.SymBool) -> bool:
+    """Whether a condition on sizes surely holds. Of symbolic sizes nothing is asked."""
+    if torch.compiler.is_dynamo_compiling() or torch.jit.is_tracing():
+        return False  # those are symbols, too, by other types
+    return statically_known_true(condition) if isinstance(condition, torch.SymBool) else condition
 
 
 def check_feature(name: str, x: Tensor, channels: int | None = None) -> None:
@@ -22,11 +30,9 @@ def check_feature(name: str, x: Tensor, channels: int | None = None) -> None:
         raise TypeError(f'{name} must have a floating-point dtype, got {x.dtype}')
     if x.dim() != 4:
         raise ValueError(f'{name} must have shape (N, C, H, W), got {tuple(x.shape)}')
-    if is_tracing():
-        return
-    if 0 in x.shape[1:]:
+    if any(known(a == 0) for a in x.shape[1:]):
         raise ValueError(f'{name} must have no empty channel or space, got {tuple(x.shape)}')
-    if channels is not None and x.shape[1] != channels:
+    if channels is not None and known(x.shape[1] != channels):
         raise ValueError(f'{name} must have {channels} channels, got shape {tuple(x.shape)}')
 
 
@@ -58,69 +64,23 @@ def check_pair(en_name: str, en: Tensor, de: Tensor, scale_factor: int) -> None:
         raise ValueError(
             f'{en_name} and de must be on the same device, got {en.device} and {de.device}'
         )
-    if is_tracing():
-        return
-    if en.shape[0] != de.shape[0]:
+    if known(en.shape[0] != de.shape[0]):
         raise ValueError(
             f'{en_name} and de must have the same batch size, '
             f'got shapes {tuple(en.shape)} and {tuple(de.shape)}'
         )
-    size, low = en.shape[2:], de.shape[2:]
-    fits = all(
-        H in (-(-h // scale_factor), h // scale_factor) for h, H in zip(size, low, strict=True)
+    axes = list(zip(en.shape[2:], de.shape[2:], strict=True))
+    fits = not any(
+        known((h // scale_factor != H) & ((h + scale_factor - 1) // scale_factor != H))
+        for h, H in axes
     )
-    if not fits and size != low:
+    if not fits and any(known(h != H) for h, H in axes):
         raise ValueError(
             f'{en_name} and de do not fit scale_factor={scale_factor}: got shapes '
             f'{tuple(en.shape)} and {tuple(de.shape)}, but the height and the width of de must '
             f'be those of {en_name} divided by {scale_factor}, rounded up or down, or both be '
             f"equal to {en_name}'s"
         )
-
-
-def check_operands(
-    de: Tensor,
-    logits: Tensor,
-    logits_de: Tensor | None,
-    gate: Tensor | None,
-    en: Tensor | None,
-    scale_factor: int,
-    softmax: bool,
-) -> None:
-    """Raise unless the arguments of the operator fit each other; see `ops.gated_reassemble`.
-
-    Raises:
-        TypeError, ValueError: they do not.
-    """
-    name = 'logits' if softmax else 'kernels'
-    check_positive(scale_factor=scale_factor)
-    check_feature('de', de)
-    check_feature(name, logits)
-    if not is_tracing():
-        kernel_size_of(name, logits)
-    check_pair(name, logits, de, scale_factor)
-    if logits_de is not None:
-        check_like('logits_de', logits_de, (*logits.shape[:2], *de.shape[2:]), de)
-    if (gate is None) != (en is None):
-        given, missing = ('en', 'gate') if gate is None else ('gate', 'en')
-        raise ValueError(f'gate and en go together, got {given} without {missing}')
-    if gate is not None:
-        check_like('gate', gate, (de.shape[0], 1, *de.shape[2:]), de)
-        check_like('en', en, (*de.shape[:2], *logits.shape[2:]), de)
-
-
-def check_like(name: str, x: Tensor, shape: tuple[int, ...], de: Tensor) -> None:
-    """Raise unless ``x`` is a feature of that shape on the device of ``de``.
-
-    Raises:
-        TypeError: it is no floating-point tensor.
-        ValueError: its shape or its device is another.
-    """
-    check_feature(name, x)
-    if x.device != de.device:
-        raise ValueError(f'{name} and de must be on the same device, got {x.device}, {de.device}')
-    if not is_tracing() and x.shape != shape:
-        raise ValueError(f'{name} must have shape {tuple(shape)}, got {tuple(x.shape)}')
 
 
 def check_positive(**values: int) -> None:

@@ -38,9 +38,8 @@ def forward(
     en: Tensor | None,
     scale_factor: int,
     softmax: bool,
-    backend: str | None = None,
 ) -> Tensor:
-    """As `reference.forward`, for sizes that are numbers or symbols; ``backend`` is ignored."""
+    """The operator, for sizes that are numbers or symbols; see `Problem` for the arguments."""
     n, c, H, W = de.shape
     taps, h, w = logits.shape[1:]
     s = scale_factor

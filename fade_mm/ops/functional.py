@@ -1,10 +1,14 @@
 """The functions that upsamplers call. Which kernel computes them is nobody else's business."""
 
+import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from . import dispatch, library
-from .checks import check_operands
+from . import decomposition, operator
+from .backend import use_backend
+from .checks import check_positive, is_tracing
 from .fx import leaf
+from .problem import Problem
 
 
 @leaf
@@ -24,8 +28,8 @@ def reassemble(
             rounding down left over reads where the last one does. With ``h == H`` and ``w == W``,
             the scale factor is 1 for that call.
         scale_factor: Ratio of the two resolutions. Default: 2.
-        backend: The backend that must compute it, a key of `backends`. Default: that of
-            `use_backend`, or else the fastest that can.
+        backend: The backend that must compute it, a key of `backends`; a compiled or exported
+            program has none. Default: that of `use_backend`, or else the fastest that can.
 
     Returns:
         The upsampled feature ``(N, C, h, w)`` in the dtype of ``de``; half-precision inputs are
@@ -38,10 +42,7 @@ def reassemble(
 
     Source: CARAFE (arXiv 1905.02188), section 3.2.
     """
-    dispatch.check_backend(backend)
-    check_operands(de, kernels, None, None, None, scale_factor, softmax=False)
-    backend = backend or dispatch.preferred_backend()
-    return library.gated_reassemble(de, kernels, None, None, None, scale_factor, False, backend)
+    return _call(backend, de, kernels, None, None, None, scale_factor, False)
 
 
 @leaf
@@ -71,8 +72,8 @@ def gated_reassemble(
         gate: The gate before the sigmoid, ``(N, 1, H, W)``; needs ``en``. Default: no gate.
         en: Encoder feature ``(N, C, h, w)``; needs ``gate``. Default: none.
         scale_factor: Ratio of the two resolutions. Default: 2.
-        backend: The backend that must compute it, a key of `backends`. Default: that of
-            `use_backend`, or else the fastest that can.
+        backend: The backend that must compute it, a key of `backends`; a compiled or exported
+            program has none. Default: that of `use_backend`, or else the fastest that can.
 
     Returns:
         The upsampled feature ``(N, C, h, w)`` in the dtype of ``de``; half-precision inputs are
@@ -86,7 +87,35 @@ def gated_reassemble(
 
     Source: FADE (arXiv 2207.10392), section 4.
     """
-    dispatch.check_backend(backend)
-    check_operands(de, logits, logits_de, gate, en, scale_factor, softmax=True)
-    backend = backend or dispatch.preferred_backend()
-    return library.gated_reassemble(de, logits, logits_de, gate, en, scale_factor, True, backend)
+    return _call(backend, de, logits, logits_de, gate, en, scale_factor, True)
+
+
+def _call(backend: str | None, *arguments) -> Tensor:
+    _check_types(*arguments)
+    if is_tracing():
+        return operator.gated_reassemble(*arguments)
+    if _is_transformed(arguments):
+        Problem(*arguments)  # checks them
+        return decomposition.forward(*arguments)
+    with use_backend(backend):
+        return operator.gated_reassemble(*arguments)
+
+
+def _check_types(*arguments) -> None:
+    """Those that the operator would refuse in words of its own; all else is checked there."""
+    *tensors, scale_factor, softmax = arguments
+    check_positive(scale_factor=scale_factor)
+    names = ('de', 'logits' if softmax else 'kernels', 'logits_de', 'gate', 'en')
+    for name, x in zip(names, tensors, strict=True):
+        if not isinstance(x, Tensor) and not (x is None and name in names[2:]):
+            raise TypeError(f'{name} must be a tensor, got {type(x).__name__}')
+
+
+def _is_transformed(arguments: tuple) -> bool:
+    """Whether `torch.func` or forward-mode differentiation looks on, for which PyTorch takes no
+    operator of one's own, or returns zeros."""
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return forward_ad._current_level >= 0 and any(
+        forward_ad.unpack_dual(x).tangent is not None for x in arguments if isinstance(x, Tensor)
+    )

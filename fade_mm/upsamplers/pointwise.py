@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.nn.modules.module import _has_any_global_hook
 
-from fade_mm.ops import cpu_kernel
+from fade_mm.ops.backend import cpu
 from fade_mm.ops.checks import is_tracing
 
 
@@ -57,4 +57,4 @@ def is_plain(conv: nn.Module) -> bool:
 @functools.cache
 def products_are_fast() -> bool:
     """Whether matrix products beat convolutions on this machine's processor."""
-    return cpu_kernel.is_intel()
+    return cpu.is_intel()

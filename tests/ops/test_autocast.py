@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fade_mm.ops import reference, use_backend
+from fade_mm.ops import gated_reassemble, use_backend
+from fade_mm.ops.backend import reference
 from fade_mm.upsamplers import FADE
 from tests.ops.test_gated_reassemble import make
 
@@ -46,8 +47,7 @@ def test_autocast_is_off_inside_of_the_operator(monkeypatch):
         monkeypatch.setattr(reference, name, spy)
     arguments = make(7, 9, 4, 5, dtype=torch.float32)
     with torch.autocast('cpu', torch.bfloat16):
-        operator = torch.ops.fade_mm.gated_reassemble
-        operator(*arguments.values(), 2, True, 'reference').sum().backward()
+        gated_reassemble(**arguments, backend='reference').sum().backward()
         assert torch.is_autocast_enabled('cpu')
     assert seen == [False, False]
 

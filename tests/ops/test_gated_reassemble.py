@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fade_mm.ops import backends, cpu_kernel, gated_reassemble, reassemble, use_backend
+from fade_mm.ops import backends, gated_reassemble, reassemble, use_backend
+from fade_mm.ops.backend import cpu
 from tests import definition
 
 NAMES = ('de', 'logits', 'logits_de', 'gate', 'en')
@@ -33,12 +34,12 @@ LARGE = [(21, 601, 11, 300), (70, 79, 35, 40), (208, 144, 104, 72), (175, 163, 8
 @pytest.fixture(
     scope='module',
     autouse=True,
-    params=['reference', *(f'cpu, {name}' for name in cpu_kernel.instruction_sets())],
+    params=['reference', *(f'cpu, {name}' for name in cpu.instruction_sets())],
 )
 def backend(request):
     """Each backend, of the CPU kernel each instruction set; with three threads, so with tiles."""
     name, _, instruction_set = request.param.partition(', ')
-    chosen = cpu_kernel.use_instruction_set(instruction_set) if instruction_set else nullcontext()
+    chosen = cpu.use_instruction_set(instruction_set) if instruction_set else nullcontext()
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     with use_backend(name), chosen:
@@ -150,7 +151,7 @@ def test_the_operator_matches_definition_with_and_without_softmax(size, parts, s
     *size, scale_factor = size
     arguments = make(*size, parts=parts)
     full = [arguments.get(name) for name in NAMES]
-    ours = torch.ops.fade_mm.gated_reassemble(*full, scale_factor, softmax, backend)
+    ours = torch.ops.fade_mm.gated_reassemble(*full, scale_factor, softmax)
     theirs = definition.gated_reassemble(*full, scale_factor, softmax)
     torch.testing.assert_close(ours, theirs)
     assert_gradients_match(ours, theirs, arguments)
@@ -172,7 +173,7 @@ def test_what_is_not_finite_stays_where_the_definition_has_it(size, softmax, nam
     with torch.no_grad():
         x = grad if name == 'grad' else arguments[name]
         x[0, -1, x.shape[2] // 9, [-1, -3]] = float(value)
-    ours = torch.ops.fade_mm.gated_reassemble(*arguments.values(), scale_factor, softmax, backend)
+    ours = torch.ops.fade_mm.gated_reassemble(*arguments.values(), scale_factor, softmax)
     theirs = definition.gated_reassemble(*arguments.values(), scale_factor, softmax)
     grads = [torch.autograd.grad(out, list(arguments.values()), grad) for out in (ours, theirs)]
     torch.testing.assert_close(ours, theirs, equal_nan=True)
@@ -276,10 +277,11 @@ def test_operators_obey_torch_library(parts, memory_format, backend):
     full = [x if x is None else x.detach().to(memory_format=memory_format) for x in full]
     grad = torch.randn(2, 3, 7, 9)
     torch.library.opcheck(
-        torch.ops.fade_mm.gated_reassemble_backward.default, (grad, *full, 2, True, backend)
+        torch.ops.fade_mm.gated_reassemble_backward.default,
+        (grad, *full, 2, True, [x is not None for x in full]),
     )
     full = [x if x is None else x.requires_grad_() for x in full]
-    torch.library.opcheck(torch.ops.fade_mm.gated_reassemble.default, (*full, 2, True, backend))
+    torch.library.opcheck(torch.ops.fade_mm.gated_reassemble.default, (*full, 2, True))
 
 
 def test_compiles_in_one_graph_with_dynamic_sizes():

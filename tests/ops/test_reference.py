@@ -3,7 +3,8 @@
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fade_mm.ops import reference
+from fade_mm.ops.backend import reference
+from fade_mm.ops.problem import Problem
 from tests import definition
 from tests.ops.test_gated_reassemble import make
 
@@ -27,9 +28,10 @@ def test_nothing_larger_than_the_output_is_made():
         name: x.detach() for name, x in make(32, 32, 16, 16, n=1, c=64, dtype=torch.float32).items()
     }
     size = arguments['en'].numel()
+    problem = Problem(*arguments.values(), 2, True)
     with _LargestTensor() as mode:
-        out = reference.forward(*arguments.values(), 2, True)
-        reference.backward(torch.ones_like(out), *arguments.values(), 2, True)
+        out = reference.forward(problem)
+        reference.backward(problem, torch.ones_like(out), [True] * 5)
     assert 0 < mode.largest <= size
     with _LargestTensor() as mode:
         definition.gated_reassemble(**arguments)

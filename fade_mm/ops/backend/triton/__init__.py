@@ -19,8 +19,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from .checks import kernel_size_of
-from .reference import empty_output, memory_format
+from ...problem import Gradients, Problem
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _REGISTERS = 100  # how many float32 taps and sums of them a thread can hold
@@ -83,27 +82,18 @@ def why_not(*tensors: Tensor | None) -> str | None:
     return module if isinstance(module, str) else None
 
 
-def forward(
-    de: Tensor,
-    logits: Tensor,
-    logits_de: Tensor | None,
-    gate: Tensor | None,
-    en: Tensor | None,
-    scale_factor: int,
-    softmax: bool,
-) -> Tensor:
-    """Softmax (unless ``softmax`` is off), reassembly and gate; see `ops.gated_reassemble`."""
-    out = empty_output(de, logits)
-    tensors = (out, de, logits, logits_de, gate, en)
-    options = _options(tensors, de, logits, scale_factor, softmax)
+def forward(problem: Problem) -> Tensor:
+    """As `reference.forward`."""
+    out = problem.empty_output()
+    tensors = (out, *problem.tensors)
+    options = _options(problem, tensors)
     options |= _phases(options)
     groups = options['S'] ** 2 // options['PHASES']
+    batch, channels = problem.de.shape[:2]
     _launch(
         'forward',
         lambda meta: (
-            _tiles(de.shape[0], *_cells(options), meta)
-            * groups
-            * _ceil_div(de.shape[1], meta['CHANNELS'])
+            _tiles(batch, *_cells(options), meta) * groups * _ceil_div(channels, meta['CHANNELS'])
         ),
         *_with_strides(*tensors),
         **options,
@@ -111,51 +101,45 @@ def forward(
     return out
 
 
-def backward(
-    grad: Tensor,
-    de: Tensor,
-    logits: Tensor,
-    logits_de: Tensor | None,
-    gate: Tensor | None,
-    en: Tensor | None,
-    scale_factor: int,
-    softmax: bool,
-) -> list[Tensor]:
-    """Gradients of the tensors that were given, in the order of the arguments."""
-    inputs = (de, logits, logits_de, gate, en)
-    grads = [None if x is None else torch.empty_like(x) for x in inputs]
+def backward(problem: Problem, grad: Tensor, needed: list[bool]) -> Gradients:
+    """As `reference.backward`."""
+    de, logits, logits_de, gate, _ = problem.tensors
+    grads = problem.empty_gradients(needed)
     grad_de, grad_logits, grad_logits_de, grad_gate, grad_en = grads
-    options = _options((grad, *inputs, *grads), de, logits, scale_factor, softmax)
-    batch, accumulated = de.shape[0], torch.promote_types(de.dtype, torch.float32)
+    options = _options(problem, (grad, *problem.tensors, *grads))
+    batch, channels, H, W = de.shape
     normaliser = None
-    if softmax or gate is not None:
-        normaliser = de.new_empty((batch, *logits.shape[2:]), dtype=accumulated)
+    if problem.softmax or gate is not None:
+        normaliser = de.new_empty((batch, *problem.size), dtype=problem.accumulated)
 
     cells = _cells(options)
     summed = [grad_logits_de, grad_gate]
-    if cells != de.shape[2:]:
+    if cells != (H, W):
         summed = [
-            x if x is None else x.new_empty((*x.shape[:2], *cells), dtype=accumulated)
+            x if x is None else x.new_empty((*x.shape[:2], *cells), dtype=problem.accumulated)
             for x in summed
         ]
-    _launch(
-        'backward_kernels',
-        lambda meta: _tiles(batch, *cells, meta),
-        *_with_strides(grad, *inputs, grad_logits, *summed, grad_en),
-        normaliser,
-        **options,
-        **_phases(options),
-    )
-    if cells != de.shape[2:]:
+    if normaliser is not None or any(needed[1:]):
+        _launch(
+            'backward_kernels',
+            lambda meta: _tiles(batch, *cells, meta),
+            *_with_strides(grad, *problem.tensors, grad_logits, *summed, grad_en),
+            normaliser,
+            **options,
+            **_phases(options),
+        )
+    if cells != (H, W):
         for total, x in zip((grad_logits_de, grad_gate), summed, strict=True):
             if x is not None:
                 _fold(x, total)
+    if grad_de is None:
+        return grads
     lanes = min(options['S'] & -options['S'], 4) if options['POINTS_LAST'] else 1
     _launch(
         'backward_de',
         lambda meta: (
-            _tiles(batch, _ceil_div(de.shape[2], meta['ROWS']), de.shape[3] * lanes, meta)
-            * _ceil_div(de.shape[1], meta['TILE_C'] * meta['CHUNKS'])
+            _tiles(batch, _ceil_div(H, meta['ROWS']), W * lanes, meta)
+            * _ceil_div(channels, meta['TILE_C'] * meta['CHUNKS'])
         ),
         *_with_strides(grad, logits, logits_de),
         normaliser,
@@ -163,7 +147,7 @@ def backward(
         LANES=lanes,
         **options,
     )
-    return [x for x in grads if x is not None]
+    return grads
 
 
 def _is_interpreted() -> bool:
@@ -179,28 +163,29 @@ def _import() -> ModuleType | str:
         return 'triton is not installed: pip install triton'
     except Exception as error:
         return f'triton cannot be imported: {error}'
-    from . import triton_jit
+    from . import jit
 
-    return triton_jit
+    return jit
 
 
-def _options(tensors, de: Tensor, logits: Tensor, scale_factor: int, softmax: bool) -> dict:
+def _options(problem: Problem, tensors: tuple[Tensor | None, ...]) -> dict:
     """The arguments that all kernels share, from ``h`` on."""
     import triton.language as tl
 
-    (h, w), (H, W) = logits.shape[2:], de.shape[2:]
+    (h, w), (H, W) = problem.size, problem.low
+    batch, channels = problem.de.shape[:2]
     return dict(
         h=h,
         w=w,
         H=H,
         W=W,
-        size_class=(logits.shape[0] * h * w).bit_length() // 2,
-        C=de.shape[1],
-        K=kernel_size_of('logits', logits),
-        S=1 if (h, w) == (H, W) else scale_factor,
-        SOFTMAX=softmax,
-        POINTS_LAST=memory_format(de) == torch.contiguous_format,
-        ACC=tl.float64 if de.dtype == torch.float64 else tl.float32,
+        size_class=(batch * h * w).bit_length() // 2,
+        C=channels,
+        K=problem.kernel_size,
+        S=problem.step,
+        SOFTMAX=problem.softmax,
+        POINTS_LAST=problem.memory_format == torch.contiguous_format,
+        ACC=tl.float64 if problem.accumulated == torch.float64 else tl.float32,
         INDEX=tl.int64 if any(map(_is_huge, tensors)) else tl.int32,
     )
 

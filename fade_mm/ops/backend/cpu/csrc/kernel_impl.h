@@ -216,6 +216,7 @@ inline void load_rows(const View& x, int64_t n, int64_t c, int64_t channels, int
 template <class T>
 inline void store_rows(RowsOf<T> from, const View& x, int64_t n, int64_t c, int64_t channels,
                        int64_t row, int64_t col, int64_t count) {
+  if (!x.data) return;
   const auto store_to = [&](auto* data) {
     store_as(from, x.stride[1], x.stride[3], channels, count, data + offset(x, n, c, row, col));
   };
@@ -792,10 +793,16 @@ struct Backward {
           store_rows<T>({grad_de + (low - top + halo) * de_stride, own_stride}, p.grad_de,
                         tile.item, channel, channels, low, tile.left, tile.right - tile.left);
       }
-      for (int64_t low = max(top, tile.top); low < min(bottom, tile.bottom); ++low)
-        finish_kernels(p, tile, own, low, low - top);
+      if (has_grad_kernels(p))
+        for (int64_t low = max(top, tile.top); low < min(bottom, tile.bottom); ++low)
+          finish_kernels(p, tile, own, low, low - top);
     }
     finish_streams();
+  }
+
+  // Whether any gradient is needed that comes from that of the kernels.
+  static bool has_grad_kernels(const Problem& p) {
+    return p.grad_logits.data || p.grad_logits_de.data || p.grad_gate.data;
   }
 
   // Everything that a row of cells contributes to a chunk; `next` is what comes after it.
@@ -812,8 +819,8 @@ struct Backward {
         prefetch_row(p.en, tile.item, a, i, own.column, own.columns());
         if (!streamed) prefetch_row(p.grad_en, tile.item, a, i, own.column, own.columns());
       }
-    if (owned) add_grad_kernels(own, rows.count(), r, channels);
-    add_grad_de(tile, around, rows.count(), low, r, channels);
+    if (owned && has_grad_kernels(p)) add_grad_kernels(own, rows.count(), r, channels);
+    if (p.grad_de.data) add_grad_de(tile, around, rows.count(), low, r, channels);
   }
 
   // Read rows of the output's gradient; what the gate lets through is the gradient of `en`, the

@@ -130,18 +130,17 @@ void forward(const at::Tensor& out, const at::Tensor& de, const at::Tensor& logi
   run(p, false);
 }
 
-// `grads` are those of the tensors that are given, in their order.
-void backward(const std::vector<at::Tensor>& grads, const at::Tensor& grad, const at::Tensor& de,
+// `grads` are those of the five tensors, in their order, none where one is not needed.
+void backward(const std::vector<MaybeTensor>& grads, const at::Tensor& grad, const at::Tensor& de,
               const at::Tensor& logits, const MaybeTensor& logits_de, const MaybeTensor& gate,
               const MaybeTensor& en, int64_t kernel_size, int64_t step, bool softmax) {
   Problem p = problem(de, logits, logits_de, gate, en, kernel_size, step, softmax);
   p.grad = view(grad);
-  auto next = grads.begin();
-  p.grad_de = view(*next++);
-  p.grad_logits = view(*next++);
-  if (logits_de) p.grad_logits_de = view(*next++);
-  if (gate) p.grad_gate = view(*next++);
-  if (en) p.grad_en = view(*next++);
+  p.grad_de = view(grads[0]);
+  p.grad_logits = view(grads[1]);
+  p.grad_logits_de = view(grads[2]);
+  p.grad_gate = view(grads[3]);
+  p.grad_en = view(grads[4]);
   run(p, true);
 }
 

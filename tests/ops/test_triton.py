@@ -12,7 +12,9 @@ import sys
 import pytest
 import torch
 
-from fade_mm.ops import triton_kernel
+from fade_mm.ops import use_backend
+from fade_mm.ops.backend import triton as backend
+from fade_mm.ops.problem import Problem
 from tests import definition
 from tests.ops.test_gated_reassemble import NAMES, PARTS, SIZES, make
 
@@ -42,9 +44,11 @@ def assert_matches_definition(arguments, scale_factor=2, softmax=True, grad=None
         grad = torch.randn(*de.shape[:2], *logits.shape[2:], dtype=de.dtype)
     out, grads = expected(arguments, grad, scale_factor, softmax)
     on_device = [x if x is None else x.to(DEVICE) for x in full(arguments)]
-    ours = triton_kernel.forward(*on_device, scale_factor, softmax)
+    problem = Problem(*on_device, scale_factor, softmax)
+    given = [x is not None for x in on_device]
+    ours = backend.forward(problem)
     torch.testing.assert_close(ours.cpu(), out.to(de.dtype), equal_nan=True)
-    our_grads = triton_kernel.backward(grad.to(DEVICE), *on_device, scale_factor, softmax)
+    our_grads = [x for x in backend.backward(problem, grad.to(DEVICE), given) if x is not None]
     for name, a, b in zip(arguments, our_grads, grads, strict=True):
         x = arguments[name]
         torch.testing.assert_close(
@@ -119,11 +123,14 @@ def test_offsets_beyond_32_bits():
     storage = torch.empty(2**31 + 4, dtype=torch.float16)
     far = storage.as_strided((1, 1, 3, 4), (0, 0, 2**30, 1)).copy_(arguments['en'].detach())
     de, logits, logits_de, gate = (x.detach() for x in full(arguments)[:4])
-    near = triton_kernel.forward(de, logits, logits_de, gate, far.contiguous(), 1, True)
-    assert torch.equal(triton_kernel.forward(de, logits, logits_de, gate, far, 1, True), near)
+    near, ours = (
+        backend.forward(Problem(de, logits, logits_de, gate, en, 1, True))
+        for en in (far.contiguous(), far)
+    )
+    assert torch.equal(ours, near)
 
 
-choose_kernel = triton_kernel._kernel.__wrapped__  # without the choices of earlier tests
+choose_kernel = backend._kernel.__wrapped__  # without the choices of earlier tests
 
 
 def run_tuned(monkeypatch, fastest, memory_format):
@@ -137,14 +144,14 @@ def run_tuned(monkeypatch, fastest, memory_format):
     def bench(tuner, *_, config, **__):
         return config is not tuner.configs[fastest % len(tuner.configs)]
 
-    monkeypatch.setattr(triton_kernel, '_kernel', spy)
-    monkeypatch.setattr(triton_kernel, '_is_interpreted', lambda: False)
+    monkeypatch.setattr(backend, '_kernel', spy)
+    monkeypatch.setattr(backend, '_is_interpreted', lambda: False)
     monkeypatch.setattr(triton.runtime.autotuner.Autotuner, '_bench', bench)
     arguments = make(4, 6, 2, 3, n=1, c=8, k=3, dtype=torch.float32).values()
     arguments = [x.detach().to(DEVICE, memory_format=memory_format) for x in arguments]
     grad = torch.randn(1, 8, 4, 6, generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    out = triton_kernel.forward(*arguments, 2, True)
-    grads = triton_kernel.backward(grad, *arguments, 2, True)
+    problem = Problem(*arguments, 2, True)
+    out, grads = backend.forward(problem), backend.backward(problem, grad, [True] * 5)
     return [out, *grads], [str(kernel.best_config) for kernel, _ in used]
 
 
@@ -168,25 +175,28 @@ def test_deterministic_algorithms_are_obeyed_whatever_the_timing_says(memory_for
 
 def test_empty_batch():
     arguments = [x.detach().to(DEVICE) for x in make(8, 8, 4, 4, n=0).values()]
-    out = triton_kernel.forward(*arguments, 2, True)
+    problem = Problem(*arguments, 2, True)
+    out = backend.forward(problem)
     assert out.shape == (0, 3, 8, 8)
-    grads = triton_kernel.backward(out, *arguments, 2, True)
+    grads = backend.backward(problem, out, [True] * 5)
     assert [x.shape for x in grads] == [x.shape for x in arguments]
 
 
 def test_says_why_it_cannot_run(monkeypatch):
     x = torch.zeros(1)
     monkeypatch.setenv('TRITON_INTERPRET', '1')
-    assert triton_kernel.why_not(x, None, x.half()) is None
-    assert triton_kernel.why_not(x, x.int()) == 'it has no kernel for torch.int32'
+    assert backend.why_not(x, x.half()) is None
+    assert backend.why_not(x, x.int()) == 'it has no kernel for torch.int32'
     monkeypatch.delenv('TRITON_INTERPRET')
-    assert triton_kernel.why_not(x) == 'the tensors are on cpu, and TRITON_INTERPRET=1 is not set'
+    assert backend.why_not(x) == 'the tensors are on cpu, and TRITON_INTERPRET=1 is not set'
 
 
 def test_imports_and_says_so_without_triton(monkeypatch):
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     monkeypatch.setitem(sys.modules, 'triton', None)
-    spec = importlib.util.spec_from_file_location('fade_mm.ops.afresh', triton_kernel.__file__)
+    spec = importlib.util.spec_from_file_location(
+        'fade_mm.ops.backend.afresh.triton', backend.__file__
+    )
     afresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(afresh)
     assert afresh.why_not(torch.zeros(1)) == 'triton is not installed: pip install triton'
@@ -210,8 +220,9 @@ def test_operators_obey_torch_library():
     tensors = make(3, 4, 2, 2, n=1, k=3, dtype=torch.float32).values()
     tensors = [x.detach().to(DEVICE) for x in tensors]
     grad = torch.randn(1, 3, 3, 4, device=DEVICE)
-    torch.library.opcheck(
-        operators.gated_reassemble_backward.default, (grad, *tensors, 2, True, 'triton')
-    )
-    tensors = [x.requires_grad_() for x in tensors]
-    torch.library.opcheck(operators.gated_reassemble.default, (*tensors, 2, True, 'triton'))
+    with use_backend('triton'):
+        torch.library.opcheck(
+            operators.gated_reassemble_backward.default, (grad, *tensors, 2, True, [True] * 5)
+        )
+        tensors = [x.requires_grad_() for x in tensors]
+        torch.library.opcheck(operators.gated_reassemble.default, (*tensors, 2, True))

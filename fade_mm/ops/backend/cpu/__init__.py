@@ -6,20 +6,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .checks import kernel_size_of
-from .reference import empty_output
+from ...problem import Gradients, Problem
 
 try:
-    import fade_mm.ops._cpu as _cpu
+    import fade_mm.ops.backend.cpu._kernel as _kernel
 except ImportError as error:
-    _cpu, _import_error = None, str(error)
+    _kernel, _import_error = None, str(error)
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def is_built() -> bool:
     """Whether fade_mm was installed with this backend."""
-    return _cpu is not None
+    return _kernel is not None
 
 
 def why_not(*tensors: Tensor) -> str | None:
@@ -40,57 +39,37 @@ def why_not(*tensors: Tensor) -> str | None:
 
 def instruction_sets() -> list[str]:
     """Those with kernels of their own that this machine can run, the best first."""
-    return _cpu.instruction_sets() if is_built() else []
+    return _kernel.instruction_sets() if is_built() else []
 
 
 @contextmanager
 def use_instruction_set(name: str) -> Iterator[None]:
     """Within, compute with one of `instruction_sets` instead of the best; for tests."""
-    _cpu.use_instruction_set(name)
+    _kernel.use_instruction_set(name)
     try:
         yield
     finally:
-        _cpu.use_instruction_set(instruction_sets()[0])
+        _kernel.use_instruction_set(instruction_sets()[0])
 
 
 def is_intel() -> bool:
     """Whether this machine's processor is known to be Intel's."""
-    return is_built() and _cpu.is_intel()
+    return is_built() and _kernel.is_intel()
 
 
-def forward(
-    de: Tensor,
-    logits: Tensor,
-    logits_de: Tensor | None,
-    gate: Tensor | None,
-    en: Tensor | None,
-    scale_factor: int,
-    softmax: bool,
-) -> Tensor:
+def forward(problem: Problem) -> Tensor:
     """As `reference.forward`."""
-    out = empty_output(de, logits)
-    options = _options(de, logits, scale_factor, softmax)
-    _cpu.forward(out, de, logits, logits_de, gate, en, *options)
+    out = problem.empty_output()
+    _kernel.forward(out, *problem.tensors, *_options(problem))
     return out
 
 
-def backward(
-    grad: Tensor,
-    de: Tensor,
-    logits: Tensor,
-    logits_de: Tensor | None,
-    gate: Tensor | None,
-    en: Tensor | None,
-    scale_factor: int,
-    softmax: bool,
-) -> list[Tensor]:
+def backward(problem: Problem, grad: Tensor, needed: list[bool]) -> Gradients:
     """As `reference.backward`."""
-    given = (de, logits, logits_de, gate, en)
-    grads = [torch.empty_like(x) for x in given if x is not None]
-    _cpu.backward(grads, grad, *given, *_options(de, logits, scale_factor, softmax))
+    grads = problem.empty_gradients(needed)
+    _kernel.backward(grads, grad, *problem.tensors, *_options(problem))
     return grads
 
 
-def _options(de: Tensor, logits: Tensor, scale_factor: int, softmax: bool) -> tuple:
-    step = 1 if de.shape[2:] == logits.shape[2:] else scale_factor
-    return kernel_size_of('logits', logits), step, softmax
+def _options(problem: Problem) -> tuple[int, int, bool]:
+    return problem.kernel_size, problem.step, problem.softmax

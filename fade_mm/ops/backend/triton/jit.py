@@ -1,4 +1,4 @@
-"""The device code of `triton_kernel`, which needs Triton to be imported.
+"""The device code of this backend, which needs Triton to be imported.
 
 Everywhere, a program owns a tile of points and some channels. Memory is contiguous along a tile's
 last axis: the points' where `POINTS_LAST` (``(N, C, H, W)`` in memory), else the channels'.
@@ -317,7 +317,7 @@ def backward_kernels(
     TILE_W: tl.constexpr,
     TILE_C: tl.constexpr,
 ):
-    """All gradients but that of ``de``, for all phases and channels of a tile of cells.
+    """All gradients but that of ``de``, as far as they are given, for a tile of cells.
 
     Those of ``logits_de`` and ``gate`` are sums over a cell. ``normaliser`` ``(N, h, w)`` is what
     `backward_de` needs to compute a kernel's tap, times ``1 - sigmoid(gate)``, from its logit
@@ -336,7 +336,6 @@ def backward_kernels(
     grad += n * grad_strides[0]
     de += n * de_strides[0]
     logits += n * logits_strides[0]
-    grad_logits += n * grad_logits_strides[0]
     inside = _inside(a, b, H, W, K, LEVELS)
     a_, b_ = tl.expand_dims(a, AXIS), tl.expand_dims(b, AXIS)
     cell_logits = tl.zeros_like(inside).to(ACC)
@@ -350,7 +349,8 @@ def backward_kernels(
         opened = _sigmoid(low_gate)
         opened_ = tl.expand_dims(opened, AXIS)
         en += n * en_strides[0]
-        grad_en += n * grad_en_strides[0]
+        if grad_en is not None:
+            grad_en += n * grad_en_strides[0]
 
     for first_phase in range(0, S * S, PHASES):
         rows = ()
@@ -389,10 +389,11 @@ def backward_kernels(
                     e = tl.load(_at(en + c * en_strides[1], offset, POINTS_LAST)).to(ACC)
                     product = _add_up(g * e, VECTOR)
                     new_products = new_products + (products[p] + product,)
-                    offset = y * grad_en_strides[2] + x * grad_en_strides[3]
-                    pointers = _at(grad_en + c * grad_en_strides[1], offset, POINTS_LAST)
-                    mask = tl.expand_dims(is_point[p], AXIS) & is_channel
-                    tl.store(pointers, g * opened_, mask=mask)
+                    if grad_en is not None:
+                        offset = y * grad_en_strides[2] + x * grad_en_strides[3]
+                        pointers = _at(grad_en + c * grad_en_strides[1], offset, POINTS_LAST)
+                        mask = tl.expand_dims(is_point[p], AXIS) & is_channel
+                        tl.store(pointers, g * opened_, mask=mask)
             if gate is not None:
                 products = new_products
             new_sums = ()
@@ -433,18 +434,19 @@ def backward_kernels(
                 cell_gate += tl.where(is_point[p], product, 0.0)
             if logits_de is not None:
                 cell_logits += tl.where(is_point[p][:, None], grad_kernels, 0.0)
-            taps_at = grad_logits
-            taps_at += rows[p] * grad_logits_strides[2] + cols[p] * grad_logits_strides[3]
-            _store_taps(
-                taps_at,
-                grad_logits_strides[1],
-                grad_kernels,
-                is_point[p],
-                TAPS,
-                LEVELS,
-                POINTS_LAST,
-                INDEX,
-            )
+            if grad_logits is not None:
+                taps_at = grad_logits + n * grad_logits_strides[0]
+                taps_at += rows[p] * grad_logits_strides[2] + cols[p] * grad_logits_strides[3]
+                _store_taps(
+                    taps_at,
+                    grad_logits_strides[1],
+                    grad_kernels,
+                    is_point[p],
+                    TAPS,
+                    LEVELS,
+                    POINTS_LAST,
+                    INDEX,
+                )
             if SOFTMAX:
                 if gate is not None:
                     divisor += _softplus(low_gate)
@@ -453,10 +455,10 @@ def backward_kernels(
                 factor = 1 - opened
                 tl.store(normaliser + n * h * w + rows[p] * w + cols[p], factor, mask=is_point[p])
 
-    if gate is not None:
+    if grad_gate is not None:
         grad_gate += n * grad_gate_strides[0] + i * grad_gate_strides[2] + j * grad_gate_strides[3]
         tl.store(grad_gate, cell_gate * opened * (1 - opened), mask=is_cell)
-    if logits_de is not None:
+    if grad_logits_de is not None:
         grad_logits_de += n * grad_logits_de_strides[0]
         grad_logits_de += i * grad_logits_de_strides[2] + j * grad_logits_de_strides[3]
         _store_taps(

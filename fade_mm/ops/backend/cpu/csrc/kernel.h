@@ -14,7 +14,7 @@ struct View {
   int64_t stride[4] = {0, 0, 0, 0};
 };
 
-// One call, forward or backward. The grads of absent tensors are absent.
+// One call, forward or backward. Gradients that are not needed are absent.
 struct Problem {
   int64_t batch, channels, low_height, low_width, height, width;
   int64_t kernel_size;
