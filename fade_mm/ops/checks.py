@@ -12,9 +12,12 @@ def is_tracing() -> bool:
 
 def known(condition: bool | torch.SymBool) -> bool:
     """Whether a condition on sizes surely holds. Of symbolic sizes nothing is asked."""
-    if torch.compiler.is_dynamo_compiling() or torch.jit.is_tracing():
-        return False  # those are symbols, too, by other types
-    return statically_known_true(condition) if isinstance(condition, torch.SymBool) else condition
+    if torch.compiler.is_dynamo_compiling():
+        return False  # its symbols pass for numbers
+    if isinstance(condition, bool):
+        return condition
+    # `torch.jit.trace` makes sizes tensors, of which nothing is known.
+    return isinstance(condition, torch.SymBool) and statically_known_true(condition)
 
 
 def check_feature(name: str, x: Tensor, channels: int | None = None) -> None:
