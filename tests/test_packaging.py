@@ -30,7 +30,7 @@ def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
         shutil.copy(ROOT / name, tree)
     files = {str(x.relative_to(tree)) for x in tree.rglob('*') if x.is_file()}
     assert 'fade_mm/ops/backend/cpu/csrc/bind.cpp' in files
-    (tree / 'fade_mm/ops/_cpu.so').touch()
+    (tree / 'fade_mm/ops/backend/cpu/_kernel.so').touch()
     without_torch.mkdir()
     (without_torch / 'torch.py').write_text('raise ImportError("it is hidden")')
 
@@ -47,4 +47,4 @@ def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
     with tarfile.open(path) as archive:
         members = {x.name.partition('/')[2] for x in archive if x.isfile()}
     assert files - members == set()
-    assert 'fade_mm/ops/_cpu.so' not in members
+    assert 'fade_mm/ops/backend/cpu/_kernel.so' not in members

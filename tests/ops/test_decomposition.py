@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.export import Dim, export
 
 from fade_mm.ops import decomposition, gated_reassemble, reassemble
 from fade_mm.ops.decomposition import decompose
 from tests import definition
 from tests.ops.test_gated_reassemble import NAMES, PARTS, SIZES, make, sizes
+from tests.properties import given, settings, st
 
 
 def decomposed(scale_factor, softmax=True, **arguments):

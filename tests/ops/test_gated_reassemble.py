@@ -4,12 +4,11 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fade_mm.ops import backends, gated_reassemble, reassemble, use_backend
 from fade_mm.ops.backend import cpu
 from tests import definition
+from tests.properties import given, settings, st
 
 NAMES = ('de', 'logits', 'logits_de', 'gate', 'en')
 PARTS = [NAMES[:2], NAMES[:3], (*NAMES[:2], *NAMES[3:]), NAMES]

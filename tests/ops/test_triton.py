@@ -202,17 +202,33 @@ def test_imports_and_says_so_without_triton(monkeypatch):
     assert afresh.why_not(torch.zeros(1)) == 'triton is not installed: pip install triton'
 
 
-def test_kernels_compile_for_a_gpu(tmp_path):
-    """Not all that the interpreter runs is legal in a kernel."""
+def compiled(tmp_path, *arguments):
+    """Of each kernel: name, axis that is contiguous, index of its tiles, registers, bytes."""
     run = subprocess.run(
-        [sys.executable, '-m', 'tests.ops.compile_triton'],
+        [sys.executable, '-W', 'ignore', '-m', 'tests.ops.compile_triton', *arguments],
         env=os.environ | {'TRITON_INTERPRET': '0', 'TRITON_CACHE_DIR': str(tmp_path)},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    names = ['forward', 'backward_kernels', 'backward_de'] * 2
-    assert run.stdout.splitlines() == [f'compiled {name}' for name in names]
+    return [line.split() for line in run.stdout.splitlines()]
+
+
+def test_kernels_compile_for_a_gpu(tmp_path):
+    """Not all that the interpreter runs is legal in a kernel."""
+    names = ['forward', 'backward_kernels', 'backward_de']
+    found = [(name, axis) for name, axis, *_ in compiled(tmp_path)]
+    assert found == [(name, axis) for axis in ('points', 'channels') for name in names]
+
+
+@pytest.mark.slow
+def test_kernels_in_use_stay_in_registers(tmp_path):
+    """K 5 and scale 2, each tile; the bounds are what Triton 3.9 gave for sm_90."""
+    lines = compiled(tmp_path, '--every-tile')
+    assert len(lines) == sum(map(len, backend._TILES.values()))
+    most = {'forward': 0, 'backward_kernels': 128, 'backward_de': 128}
+    for name, axis, index, _, memory in lines:
+        assert int(memory) <= most[name], (name, axis, index)
 
 
 def test_operators_obey_torch_library():

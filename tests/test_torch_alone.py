@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import pytest
+
+ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import sys
 import torch
@@ -28,8 +30,18 @@ print(len(EVERY))
 """
 
 
-def test_torch_alone_is_enough():
-    command = [sys.executable, 'tests/torch_alone.py', '-c', PROGRAM]
+def alone(*arguments):
+    command = [sys.executable, 'tests/torch_alone.py', *arguments]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert int(result.stdout) > 20
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_torch_alone_is_enough():
+    assert int(alone('-c', PROGRAM)) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('folder', ['tests/ops', 'tests/upsamplers'])
+def test_the_tests_run_there(folder):
+    assert 'passed' in alone('-m', 'pytest', '-q', '-m', 'not slow', folder)
