@@ -9,8 +9,8 @@ from pathlib import PurePath
 
 from mmengine.config import Config
 
-import fade_mm.upsamplers  # noqa: F401  (registers the layers, whose defaults are compared)
 from fade_mm.registry import MODELS
+from fade_mm.upsamplers import PRESETS
 
 from .config import _dicts, type_name
 
@@ -159,6 +159,9 @@ def _name_of(upsampler: dict) -> str | None:
 
 def _spelled_out(upsampler: dict) -> dict:
     """The config of an upsampler with the defaults of its class, so that spellings compare."""
+    preset = PRESETS.get(type_name(upsampler))
+    if preset:
+        upsampler = {**upsampler, **preset}
     kind = upsampler['type']
     cls = kind if inspect.isclass(kind) else MODELS.module_dict.get(type_name(upsampler), kind)
     defaults = {}

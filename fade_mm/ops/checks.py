@@ -47,7 +47,8 @@ def check_dtypes(layer: nn.Module, **features: Tensor) -> None:
     """
     # Not a parameter: replicas of `nn.DataParallel` and what FSDP flattens have none.
     weights = (getattr(module, 'weight', None) for module in layer.modules())
-    dtype = next((x.dtype for x in weights if isinstance(x, Tensor)), None)
+    floating = (x for x in weights if isinstance(x, Tensor) and x.is_floating_point())
+    dtype = next((x.dtype for x in floating), None)
     for name, x in features.items():
         if dtype not in (None, x.dtype) and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(

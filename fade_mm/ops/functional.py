@@ -92,11 +92,11 @@ def gated_reassemble(
 
 def _call(backend: str | None, *arguments) -> Tensor:
     _check_types(*arguments)
-    if is_tracing():
-        return operator.gated_reassemble(*arguments)
     if _is_transformed(arguments):
         Problem(*arguments)  # checks them
         return decomposition.forward(*arguments)
+    if is_tracing():
+        return operator.gated_reassemble(*arguments)
     with use_backend(backend):
         return operator.gated_reassemble(*arguments)
 
@@ -116,6 +116,12 @@ def _is_transformed(arguments: tuple) -> bool:
     operator of one's own, or returns zeros."""
     if torch._C._are_functorch_transforms_active():
         return True
-    return forward_ad._current_level >= 0 and any(
-        forward_ad.unpack_dual(x).tangent is not None for x in arguments if isinstance(x, Tensor)
+    return (
+        not is_tracing()
+        and forward_ad._current_level >= 0
+        and any(
+            forward_ad.unpack_dual(x).tangent is not None
+            for x in arguments
+            if isinstance(x, Tensor)
+        )
     )

@@ -274,11 +274,13 @@ def named_upsamplers(module: nn.Module, prefix: str = '') -> Iterator[tuple[str,
         >>> [name for name, up in named_upsamplers(nn.Sequential(nn.ReLU(), FADE(8)))]
         ['1']
     """
-    if isinstance(module, Upsampler):
-        yield prefix, module
-        return
-    for name, child in module.named_children():
-        yield from named_upsamplers(child, f'{prefix}.{name}' if prefix else name)
+    inside = ()
+    for name, child in module.named_modules(prefix=prefix):
+        if not name.startswith(inside) and isinstance(child, Upsampler):
+            yield name, child
+            if name == prefix:
+                return
+            inside += (f'{name}.',)
 
 
 def as_skip(skip: str | None, skip_is_added: bool | None) -> str | None:

@@ -105,7 +105,8 @@ def build_upsampler(
         supplied['skip'] = skip
     else:
         supplied['skip_is_added'] = skip == 'added'
-    if build is nn.ConvTranspose2d and 'kernel_size' in args:
+    transposed = inspect.isclass(build) and issubclass(build, nn.ConvTranspose2d)
+    if transposed and not issubclass(build, Upsampler) and 'kernel_size' in args:
         supplied |= transposed_geometry(args['kernel_size'], scale_factor)
     args = {name: value for name, value in supplied.items() if name in accepted} | args
     try:
@@ -122,7 +123,7 @@ def build_upsampler(
 
 def _find(layer_type: str | type) -> Callable[..., nn.Module]:
     """What builds the layers of a type: ours, then mmengine's or the default scope's."""
-    if inspect.isclass(layer_type):
+    if inspect.isclass(layer_type) or layer_type in UPSAMPLERS.values():
         return layer_type
     if not isinstance(layer_type, str):
         raise TypeError(f'the type of an upsampler must be a name or a class, got {layer_type!r}')

@@ -84,14 +84,14 @@ class HighToLowKernelGenerator(SemiShiftKernelGenerator):
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
         """High to low: convolve the encoder feature once for each sub-pixel position."""
-        if is_recorded(en) or not is_plain(self.content_encoder):
+        conv = self.content_encoder
+        if is_recorded(en) or not is_plain(conv) or conv.kernel_size != (3, 3):
             return super().forward(en, de)
         size, low = en.shape[2:], de.shape[2:]
         step = step_of(size, low, self.scale_factor)
         grid = [(a + step - 1) // step for a in size]  # ONNX rounds negative quotients up
         embedded = pointwise(self.compressor_en, en)
         logits_de = fit_size(self.content_encoder(pointwise(self.compressor_de, de)), grid)
-        conv = self.content_encoder
         phases = []
         for top in range(step):
             for left in range(step):

@@ -30,6 +30,8 @@ def pointwise(conv: nn.Module, x: Tensor) -> Tensor:
         return conv(x)
     if not is_plain(conv) or (conv.out_channels > 1 and not products_are_fast()):
         return conv(x)
+    if conv.kernel_size != (1, 1) or conv.groups > 1:
+        return conv(x)
     weight = conv.weight.flatten(1).expand(len(x), -1, -1)
     if conv.bias is None:
         y = torch.bmm(weight, x.flatten(2))
@@ -41,9 +43,13 @@ def pointwise(conv: nn.Module, x: Tensor) -> Tensor:
 def is_plain(conv: nn.Module) -> bool:
     """Whether calling a module is a convolution with its weights, and nobody would miss the call.
 
-    A wrapper, an `nn.Conv2d` of another class, or one with hooks is not plain.
+    A wrapper, an `nn.Conv2d` of another class or of another kind than our layers have, or one with
+    hooks or a forward of its own is not plain.
     """
-    if type(conv) is not nn.Conv2d:
+    if type(conv) is not nn.Conv2d or 'forward' in vars(conv):
+        return False
+    kind = (conv.stride, conv.dilation, conv.padding_mode)
+    if kind != ((1, 1), (1, 1), 'zeros') or conv.padding != tuple(a // 2 for a in conv.kernel_size):
         return False
     hooks = (
         conv._forward_hooks,

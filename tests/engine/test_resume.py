@@ -83,7 +83,8 @@ def test_iterations(camvid, tmp_path, seed, before, after):
         assert_same_state(tmp_path / 'whole/iter_6.pth', parts / 'iter_6.pth')
 
 
-@pytest.mark.parametrize(('before', 'after'), [(2, 2), pytest.param(2, 0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(('before', 'after'), [(2, 2), (2, 0)])
+@pytest.mark.slow
 def test_epochs(detection_root, tmp_path, before, after):
     """Three epochs at once, and one and then two more, with random flips."""
     cfg = config(BCCD, 'nearest')
@@ -124,6 +125,7 @@ def test_epochs_draw_anew(detection_root, tmp_path, monkeypatch):
     assert len(set(drawn)) == 12
 
 
+@pytest.mark.slow
 def test_validation_does_not_change_what_is_learnt(camvid, tmp_path):
     for name, interval in (('often', 1), ('once', 6)):
         train(
@@ -132,6 +134,7 @@ def test_validation_does_not_change_what_is_learnt(camvid, tmp_path):
     assert_same_state(tmp_path / 'often/iter_6.pth', tmp_path / 'once/iter_6.pth')
 
 
+@pytest.mark.slow
 def test_resume_in_the_config_is_exact_too(camvid, tmp_path):
     cfg, options = config(CAMVID, 'bilinear'), camvid(**{'randomness.seed': 'None'})
     train(cfg, tmp_path / 'whole', options)
@@ -140,7 +143,9 @@ def test_resume_in_the_config_is_exact_too(camvid, tmp_path):
     assert_same_state(tmp_path / 'whole/iter_6.pth', tmp_path / 'parts/iter_6.pth')
 
 
-@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
+@pytest.mark.parametrize(
+    'sampler', [pytest.param('InfiniteSampler', marks=pytest.mark.slow), 'DefaultSampler']
+)
 def test_going_on_reads_nothing_twice(sampler, camvid, tmp_path, monkeypatch):
     """Also where the sampler ends, after three batches, and mmengine begins it anew."""
     monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda _: None)
@@ -225,6 +230,7 @@ def test_nothing_to_resume_from_starts_from_the_beginning(camvid, tmp_path, caps
     assert len(list((tmp_path / 'new').glob('*/*.log'))) == 1  # nothing was built
 
 
+@pytest.mark.slow
 def test_a_work_dir_that_was_moved_goes_on(camvid, tmp_path):
     """And the best checkpoint of the place where it was is left alone."""
     cfg = config(CAMVID, 'bilinear')
@@ -260,6 +266,7 @@ def test_transforms_that_keep_pictures_are_named():
     assert reason == 'CachedMosaic mixes in earlier pictures, which are not kept'
 
 
+@pytest.mark.slow
 def test_what_is_not_exact_is_said(camvid, tmp_path):
     cfg = config(CAMVID, 'bilinear')
     whole = tmp_path / 'whole'

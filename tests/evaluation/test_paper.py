@@ -33,6 +33,7 @@ def bases():
 
 
 @pytest.mark.parametrize('row', PUBLISHED, ids=name)
+@pytest.mark.slow
 def test_published_counts_come_out_or_the_row_says_why_not(row, bases):
     assert bool(paper.differences(row, bases[row.host])) == bool(row.differs)
 
@@ -59,6 +60,7 @@ def test_published_counts_come_out_or_the_row_says_why_not(row, bases):
         ('Panoptic FPN R50', 'FADE', '+0.1M', None),
     ],
 )
+@pytest.mark.slow
 def test_the_counts_that_the_papers_stand_on(host, upsampler, params, gflops, bases):
     row = next(row for row in PUBLISHED if (row.host, row.upsampler) == (host, upsampler))
     base = bases[host]

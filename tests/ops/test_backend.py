@@ -110,6 +110,15 @@ def test_a_wrong_environment_is_named(monkeypatch):
         gated_reassemble(DE, LOGITS)
 
 
+def test_a_compiled_function_may_ask_for_a_backend():
+    def function(de, logits):
+        with use_backend('reference'):
+            return reassemble(de, logits, backend='cpu')
+
+    compiled = torch.compile(function, fullgraph=True, backend='aot_eager')
+    torch.testing.assert_close(compiled(DE, LOGITS), function(DE, LOGITS))
+
+
 def test_an_exported_program_holds_no_backend(chosen):
     class Layer(torch.nn.Module):
         def forward(self, de, logits):

@@ -75,6 +75,17 @@ def test_functional_gradients_of_a_layer_are_those_of_backward():
         torch.testing.assert_close(x.sum(0), up.get_parameter(name).grad)
 
 
+def test_forward_mode_of_a_compiled_function():
+    de, logits, *_ = (x.detach() for x in tensors().values())
+
+    def tangent(de):
+        return jvp(lambda x: gated_reassemble(x, logits), (de,), (torch.ones_like(de),))[1]
+
+    compiled = torch.compile(tangent, fullgraph=True, backend='aot_eager')
+    torch.testing.assert_close(compiled(de), tangent(de))
+    assert tangent(de).any()
+
+
 def test_transforms_check_their_operands():
     with pytest.raises(ValueError, match='do not fit'):
         vmap(reassemble)(torch.randn(2, 1, 3, 4, 5), torch.randn(2, 1, 9, 4, 9))

@@ -194,9 +194,7 @@ def test_says_why_it_cannot_run(monkeypatch):
 def test_imports_and_says_so_without_triton(monkeypatch):
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     monkeypatch.setitem(sys.modules, 'triton', None)
-    spec = importlib.util.spec_from_file_location(
-        'fade_mm.ops.backend.afresh.triton', backend.__file__
-    )
+    spec = importlib.util.spec_from_file_location('fade_mm.ops.backend.afresh', backend.__file__)
     afresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(afresh)
     assert afresh.why_not(torch.zeros(1)) == 'triton is not installed: pip install triton'

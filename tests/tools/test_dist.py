@@ -47,7 +47,8 @@ def test_two_processes_train_and_score_what_one_scores(segmentation_root, tmp_pa
         assert one[name] == two[name]
 
 
-@pytest.mark.parametrize('diff_rank_seed', [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('diff_rank_seed', [True, False])
+@pytest.mark.slow
 def test_two_processes_resume_exactly(diff_rank_seed, segmentation_root, tmp_path):
     """Each draws what it drew before; another number of processes is said to be inexact."""
     cfg = config(CAMVID, 'fade')

@@ -88,6 +88,7 @@ def test_scores_are_those_of_the_test_tool(small_rows, segmentation_root, tmp_pa
     assert '48.40' in text
 
 
+@pytest.mark.slow
 def test_detection_scores_are_in_percent(small_rows, detection_root, tmp_path, capsys):
     folder = tmp_path / 'work_dirs'
     options = list(bccd_options(detection_root))
@@ -98,6 +99,7 @@ def test_detection_scores_are_in_percent(small_rows, detection_root, tmp_path, c
     assert set(fade['metrics']) == {'AP'}
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_evaluated_costs_no_other_row_its_scores(
     small_rows, detection_root, tmp_path, capsys
 ):

@@ -78,6 +78,7 @@ def test_training_and_testing_leave_entries(segmentation_root, tmp_path):
     assert read(test / 'test_result.yml')['note'] == 'test-time augmentation'
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_scores_before_it(segmentation_root, tmp_path):
     cfg, work = config(CAMVID, 'bilinear'), tmp_path / 'work'
     options = {'train_cfg.val_interval': 2}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fade_mm.upsamplers import FADE
 from fade_mm.upsamplers import pointwise as module
 from fade_mm.upsamplers.pointwise import pointwise
 
@@ -62,3 +63,22 @@ def test_a_convolution_of_another_class_is_called():
 
     conv, x = Twice(6, 4, 1), torch.randn(1, 6, 5, 3)
     assert torch.equal(pointwise(conv, x), conv(x))
+
+
+@pytest.mark.parametrize('options', [dict(padding_mode='replicate'), dict(dilation=2, padding=2)])
+def test_convolutions_of_another_kind_are_called(options):
+    up = FADE(8, kernel_generation='semi-shift-h2l')
+    same = FADE(8)
+    for x in (up, same):
+        x.ker_generator.content_encoder = nn.Conv2d(64, 25, 3, **{'padding': 1, **options})
+    same.load_state_dict(up.state_dict())
+    en, de = torch.rand(1, 8, 6, 8), torch.rand(1, 8, 3, 4)
+    torch.testing.assert_close(up(en, de), same(en, de))
+
+
+def test_a_forward_of_its_own_is_called():
+    up, calls = FADE(8), []
+    conv = up.gate_generator.conv
+    conv.forward = lambda x: calls.append(x.shape) or nn.Conv2d.forward(conv, x)
+    up(torch.rand(1, 8, 6, 8), torch.rand(1, 8, 3, 4))
+    assert calls == [(1, 8, 3, 4)]

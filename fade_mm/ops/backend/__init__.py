@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ..problem import Gradients, Problem
@@ -41,7 +42,8 @@ def backends(tensor: Tensor, *others: Tensor) -> dict[str, str | None]:
         tensor, others: Arguments of `gated_reassemble`, in any order.
 
     Returns:
-        The reason by backend, None where there is none. The first of these is the one that runs.
+        The reason by backend, None where there is none. The first of these is the one that runs,
+        unless `use_backend` or the environment asks for another.
 
     Example:
         >>> import torch
@@ -65,10 +67,10 @@ def use_backend(name: str | None) -> Iterator[None]:
     """Within, every call runs on one backend, if the call itself does not ask for another.
 
     It holds for its own thread or asynchronous task. The environment variable
-    ``FADE_MM_BACKEND`` does the same for a whole program.
+    ``FADE_MM_BACKEND``, read at the first call, does the same for a whole program.
 
     Args:
-        name: A key of `backends`; None changes nothing.
+        name: A key of `backends`; None changes nothing. Nor does any within a compiled function.
 
     Raises:
         ValueError: there is no such backend.
@@ -80,7 +82,7 @@ def use_backend(name: str | None) -> Iterator[None]:
         ...     reassemble(torch.rand(1, 8, 4, 4), torch.rand(1, 25, 8, 8)).shape
         torch.Size([1, 8, 8, 8])
     """
-    if name is None:
+    if name is None or torch.compiler.is_compiling():
         yield
         return
     _check(name)
