@@ -20,7 +20,7 @@ from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, pixel_shuffle
 
-from .base import Upsampler, View
+from .base import Upsampler, View, kernels_view
 from .registry import register_upsampler
 
 _KERNEL_SIZE = 6  # of the convolutions whose weights are pooled from the feature itself
@@ -200,8 +200,7 @@ class A2U(Upsampler):
 
     def views(self, en: Tensor, de: Tensor) -> list[View]:
         """The kernels, ``(N, K*K, h, w)``."""
-        kernels = self.kernel_gen(en).softmax(1)
-        return [View('kernels', kernels, 'weights of the K x K points of de')]
+        return [kernels_view(self.kernel_gen(en))]
 
 
 def _drop_downsampling(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:

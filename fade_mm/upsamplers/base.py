@@ -310,6 +310,17 @@ def start(module: nn.Module, weights: Callable[[Tensor], object]) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def kernels_view(logits: Tensor, more: str = '') -> View:
+    """The kernels that the operator makes of logits, in its precision.
+
+    Args:
+        logits: ``(N, K*K, h, w)``.
+        more: What else their meaning is. Default: nothing.
+    """
+    kernels = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    return View('kernels', kernels, f'weights of the K x K points of de{more}')
+
+
 @leaf
 def fit_or_pass(out: Tensor, de: Tensor, size: tuple[int, int], scale_factor: int) -> Tensor:
     """``out``, made of ``de``, at a size; ``de`` itself where it has that size already."""

@@ -11,7 +11,7 @@ from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.geometry import pixel_shuffle
 
-from .base import DecoderUpsampler, View, start
+from .base import DecoderUpsampler, View, kernels_view, start
 from .pointwise import pointwise
 from .registry import register_upsampler
 
@@ -110,5 +110,5 @@ class CARAFE(DecoderUpsampler):
         return logits.reshape(n * self.up_group, taps // self.up_group, h, w)
 
     def _views(self, de: Tensor) -> list[View]:
-        meaning = 'weights of the K x K points of de; groups of channels lie along the batch'
-        return [View('kernels', self._grouped(self.logits(de)).softmax(1), meaning)]
+        logits = self._grouped(self.logits(de))
+        return [kernels_view(logits, '; groups of channels lie along the batch')]

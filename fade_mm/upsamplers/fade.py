@@ -12,7 +12,7 @@ from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.geometry import nearest_up
 
-from .base import Upsampler, View, as_skip, start
+from .base import Upsampler, View, as_skip, kernels_view, start
 from .kernel_generators import KERNEL_GENERATORS
 from .pointwise import pointwise
 from .registry import register_upsampler
@@ -183,8 +183,7 @@ class FADE(Upsampler):
         logits, logits_de = self.ker_generator(en, de)
         if logits_de is not None:
             logits = logits + nearest_up(logits_de, logits.shape[2:], self.scale_factor)
-        kernels = logits.float().softmax(1)
-        views = [View('kernels', kernels, 'weights of the K x K points of de')]
+        views = [kernels_view(logits)]
         if self.gate_generator is not None:
             gate = self.gate_generator(de).sigmoid()
             views.append(View('gate', gate, 'share of the encoder feature in the output'))

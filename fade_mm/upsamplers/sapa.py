@@ -16,7 +16,7 @@ from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, nearest_up, pixel_shuffle, step_of
 
-from .base import Upsampler, View, start
+from .base import Upsampler, View, kernels_view, start
 from .registry import register_upsampler
 
 _SIMILARITIES = ('inner', 'bilinear', 'gated')
@@ -154,8 +154,7 @@ class SAPA(Upsampler):
 
     def views(self, en: Tensor, de: Tensor) -> list[View]:
         """The kernels ``(N, K*K, h, w)``, and of SAPA-G the gate ``(N, 1, H, W)``."""
-        meaning = 'weights of the K x K points of de'
-        views = [View('kernels', self.logits(en, de).softmax(1), meaning)]
+        views = [kernels_view(self.logits(en, de))]
         if self.similarity == 'gated':
             gate = self.gate(self.norm_x(de.permute(0, 2, 3, 1))).sigmoid().permute(0, 3, 1, 2)
             views.append(View('gate', gate, 'share of the encoder feature in the query'))
