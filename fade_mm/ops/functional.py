@@ -41,6 +41,13 @@ def reassemble(
         RuntimeError: the backend cannot compute with these tensors.
 
     Source: CARAFE (arXiv 1905.02188), section 3.2.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.ops import reassemble
+        >>> kernels = torch.rand(1, 25, 7, 9).softmax(1)
+        >>> reassemble(torch.rand(1, 8, 4, 5), kernels).shape
+        torch.Size([1, 8, 7, 9])
     """
     return _call(backend, de, kernels, None, None, None, scale_factor, False)
 
@@ -86,6 +93,14 @@ def gated_reassemble(
         RuntimeError: the backend cannot compute with these tensors.
 
     Source: FADE (arXiv 2207.10392), section 4.
+
+    Example:
+        >>> import torch
+        >>> from fade_mm.ops import gated_reassemble
+        >>> de, logits = torch.rand(1, 8, 4, 5), torch.rand(1, 25, 7, 9)
+        >>> gate, en = torch.rand(1, 1, 4, 5), torch.rand(1, 8, 7, 9)
+        >>> gated_reassemble(de, logits, gate=gate, en=en).shape
+        torch.Size([1, 8, 7, 9])
     """
     return _call(backend, de, logits, logits_de, gate, en, scale_factor, True)
 

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from fade_mm import upsamplers
+from fade_mm import ops, upsamplers
 from fade_mm.upsamplers import UPSAMPLERS, registry
 
 README = Path(__file__).parents[2] / 'README.md'
-PUBLIC = [name for name in upsamplers.__all__ if callable(getattr(upsamplers, name))]
+PUBLIC = [
+    getattr(module, name)
+    for module in (ops, upsamplers)
+    for name in module.__all__
+    if callable(getattr(module, name))
+]
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +29,11 @@ def nothing_stays_registered(monkeypatch):
     UPSAMPLERS.update(before)
 
 
-@pytest.mark.parametrize('name', PUBLIC)
-def test_public_names_have_examples_that_run(name):
-    doc = inspect.getdoc(getattr(upsamplers, name))
+@pytest.mark.parametrize('public', PUBLIC, ids=lambda x: x.__name__)
+def test_public_names_have_examples_that_run(public):
+    doc = inspect.getdoc(public)
     assert 'Example:' in doc
-    test = doctest.DocTestParser().get_doctest(doc, {}, name, None, None)
+    test = doctest.DocTestParser().get_doctest(doc, {}, public.__name__, None, None)
     assert test.examples
     torch.manual_seed(0)
     said = []
