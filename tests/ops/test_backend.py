@@ -54,6 +54,16 @@ def test_the_first_backend_that_can_is_chosen():
     assert 'CPUs only' in backends(DE.to('meta'))['cpu']
 
 
+def test_the_old_module_is_another_name():
+    from fade_mm.ops import dispatch
+
+    assert dispatch.BACKENDS is backend.BACKENDS
+    assert dispatch.select(None, DE, LOGITS, None) is cpu
+    assert dispatch.select('reference', DE, None) is reference
+    with pytest.raises(ValueError, match="no backend 'cuda'"):
+        dispatch.check_backend('cuda')
+
+
 def test_the_argument_goes_before_the_context(chosen):
     gated_reassemble(DE, LOGITS)
     with use_backend('reference'):

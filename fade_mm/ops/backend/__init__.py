@@ -85,7 +85,7 @@ def use_backend(name: str | None) -> Iterator[None]:
     if name is None or torch.compiler.is_compiling():
         yield
         return
-    _check(name)
+    check_backend(name)
     token = _preferred.set(name)
     try:
         yield
@@ -116,8 +116,17 @@ def select(*tensors: Tensor) -> Backend:
     return BACKENDS[name]
 
 
-def _check(name: str, where: str = '') -> None:
-    if name not in BACKENDS:
+def check_backend(name: str | None, where: str = '') -> None:
+    """Raise unless ``name`` is that of a backend, or None.
+
+    Args:
+        name: The name.
+        where: What the message starts with. Default: nothing.
+
+    Raises:
+        ValueError: there is no such backend.
+    """
+    if name is not None and name not in BACKENDS:
         raise ValueError(f'{where}there is no backend {name!r}, only {", ".join(BACKENDS)}')
 
 
@@ -125,7 +134,7 @@ def _check(name: str, where: str = '') -> None:
 def _of_environment() -> str | None:
     name = os.environ.get(_VARIABLE)
     if name:
-        _check(name, f'{_VARIABLE}: ')
+        check_backend(name, f'{_VARIABLE}: ')
     return name or None
 
 
