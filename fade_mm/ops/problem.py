@@ -11,7 +11,7 @@ from .checks import check_feature, check_pair, check_positive, kernel_size_of, k
 Gradients = list[Tensor | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Problem:
     """The operands of `ops.gated_reassemble`, which says what they are; sizes may be symbolic.
 
