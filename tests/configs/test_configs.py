@@ -87,7 +87,10 @@ def detection_batch(classes):
     return samples
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=() if '_fade_' in name else pytest.mark.slow) for name in CONFIGS],
+)
 def test_config_trains_a_step_and_predicts(name):
     torch.manual_seed(0)
     model, cfg = build(name)

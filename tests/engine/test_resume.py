@@ -95,6 +95,7 @@ def test_epochs(detection_root, tmp_path, before, after):
     assert_same_state(tmp_path / 'whole/epoch_3.pth', tmp_path / 'parts/epoch_3.pth')
 
 
+@pytest.mark.slow
 def test_within_an_epoch(detection_root, tmp_path):
     """Two iterations an epoch, and a checkpoint at each."""
     cfg = config(BCCD, 'nearest')

@@ -32,6 +32,7 @@ def scalars(work):
     return {line['step']: line for line in map(json.loads, content) if 'mBIoU' in line}
 
 
+@pytest.mark.slow
 def test_training_and_testing_leave_entries(segmentation_root, tmp_path):
     cfg, work = config(CAMVID, 'fade'), tmp_path / 'work'
     options = [

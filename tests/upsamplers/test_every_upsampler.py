@@ -143,6 +143,7 @@ def test_exports_with_dynamic_sizes(cfg):
     ],
     **NAMES,
 )
+@pytest.mark.slow
 def test_one_onnx_file_serves_all_batches_and_sizes(cfg, tmp_path):
     """Of those whose indices ONNX, or its exporter, could take for others."""
     onnxruntime = pytest.importorskip('onnxruntime')
