@@ -75,7 +75,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['fade_mm', 'fade_mm.*']),
-    package_data={'fade_mm': ['py.typed']},
+    package_data={'fade_mm': ['py.typed', 'papers/tables.yml']},
     python_requires='>=3.11,<3.13',
     install_requires=[
         'torch',

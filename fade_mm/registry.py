@@ -4,23 +4,17 @@ mmengine imports this module when a config names ``fade_mm.Something``, and swal
 errors: nothing here may fail.
 """
 
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import METRICS as MMENGINE_METRICS
-from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine import registry as mmengine
 from mmengine.registry import Registry
 
-MODELS = Registry(
-    'model',
-    parent=MMENGINE_MODELS,
-    scope='fade_mm',
-    locations=['fade_mm.upsamplers', 'fade_mm.models'],
-)
-METRICS = Registry(
-    'metric', parent=MMENGINE_METRICS, scope='fade_mm', locations=['fade_mm.evaluation']
-)
-HOOKS = Registry(
-    'hook',
-    parent=MMENGINE_HOOKS,
-    scope='fade_mm',
-    locations=['fade_mm.engine', 'fade_mm.visualization'],
-)
+
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope='fade_mm', locations=list(locations))
+
+
+MODELS = _child(mmengine.MODELS, 'fade_mm.upsamplers', 'fade_mm.hosts.stand_ins')
+METRICS = _child(mmengine.METRICS, 'fade_mm.metrics')
+HOOKS = _child(mmengine.HOOKS, 'fade_mm.run', 'fade_mm.analysis.hooks')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(mmengine.OPTIM_WRAPPER_CONSTRUCTORS, 'fade_mm.run')
+HOSTS = Registry('host', scope='fade_mm', locations=['fade_mm.hosts'])
+"""Which library a model belongs to, and what it answers: see `fade_mm.hosts.Host`."""

@@ -22,12 +22,12 @@ warnings.filterwarnings('ignore')
 import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
-from fade_mm.engine import CheckedRunner, check_loops, load_config, run_tool
-from fade_mm.memory import keep_freed_memory
+from fade_mm import run
+from fade_mm.hosts.base import in_scope_of
 from fade_mm.ops import use_backend
 from fade_mm.ops.backend import available_backends
 from fade_mm.upsamplers import named_upsamplers
@@ -35,9 +35,7 @@ from fade_mm.upsamplers import named_upsamplers
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = run.ToolParser(__doc__)
     parser.add_argument('configs', nargs='+', help='their data must be where they say')
     parser.add_argument('--repeats', type=int, default=11, help='turns')
     parser.add_argument(
@@ -51,17 +49,17 @@ def parse_args() -> argparse.Namespace:
 
 def training_step(file: str) -> tuple[Callable, bool]:
     """A function that takes a step of a config's training, and whether it upsamples with us."""
-    cfg = load_config(file, {'train_dataloader.num_workers': 0})
-    check_loops(cfg, 'train')
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        torch.manual_seed(0)
-        model = MODELS.build(cfg.model).train()
+    cfg = run.load_config(file, {'train_dataloader.num_workers': 0})
+    run.check_loops(cfg, 'train')
+    torch.manual_seed(0)
+    model = run.build_model(cfg).train()
+    with in_scope_of(cfg):
         optim_wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-        batch = next(iter(CheckedRunner.build_dataloader(cfg.train_dataloader, seed=0)))
+        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
     ours = any(named_upsamplers(model))
 
     def step():
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        with in_scope_of(cfg):
             model.train_step(batch, optim_wrapper)
 
     return step, ours
@@ -71,7 +69,7 @@ def main() -> None:
     """Measure and print."""
     args = parse_args()
     if not args.return_memory:
-        keep_freed_memory()
+        run.keep_freed_memory()
     MMLogger.get_current_instance().setLevel('WARNING')
     subjects = {}
     for file in args.configs:
@@ -100,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run.run_tool(main)

@@ -16,13 +16,12 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmseg.apis import inference_model, init_model
 from rich.console import Console
 from rich.table import Table
 
-from fade_mm.engine import load_checkpoint
-from fade_mm.visualization import overlay, watch_upsamplers
+from fade_mm import run
+from fade_mm.analysis.views import overlay, watch_upsamplers
+from fade_mm.hosts import host_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / 'data/shapes'
@@ -35,7 +34,7 @@ SHOWN = 4  # validation images in the picture
 ERROR = (255, 0, 60)
 
 
-def run(*command: str | Path) -> None:
+def call(*command: str | Path) -> None:
     """Run one of the tools, and stop where it stops."""
     done = subprocess.run([sys.executable, '-W', 'ignore', *map(str, command)], cwd=ROOT)
     if done.returncode:
@@ -51,7 +50,7 @@ def train(config: Path) -> tuple[Path, dict[str, float]]:
     work_dir = ROOT / 'work_dirs' / config.stem
     checkpoint = work_dir / f'iter_{Config.fromfile(config).train_cfg.max_iters}.pth'
     if not (checkpoint.exists() and scores(work_dir)):
-        run(ROOT / 'tools/train.py', config, '--work-dir', work_dir, '--resume')
+        call(ROOT / 'tools/train.py', config, '--work-dir', work_dir, '--resume')
     return checkpoint, scores(work_dir)
 
 
@@ -72,12 +71,11 @@ def draw(config: Path, checkpoint: Path, images: list[Path]) -> tuple[list, list
     Returns:
         The label maps, and the gates of the last upsampler (none without FADE).
     """
-    model = init_model(str(config), device='cpu')
-    load_checkpoint(model, str(checkpoint))
+    model = run.init_model(run.load_config(str(config)), str(checkpoint), 'cpu')
     labels, gates = [], []
     for image in images:
         with watch_upsamplers(model) as views:
-            labels.append(inference_model(model, str(image)).pred_sem_seg.data[0].numpy())
+            labels.append(host_of(model).predict(model, image).pred_sem_seg.data[0].numpy())
         gates += [view.gate for view in list(views.values())[-1:]]
     return labels, gates
 
@@ -125,9 +123,9 @@ def write_picture(checkpoints: dict[str, Path]) -> None:
 
 
 def main() -> None:
-    init_default_scope('mmseg')
+    run.ToolParser(__doc__).parse_args()
     if not DATA.exists():
-        run(ROOT / 'tools/dataset_converters/make_shapes.py', DATA)
+        call(ROOT / 'tools/dataset_converters/make_shapes.py', DATA)
     results = {name: train(config) for name, config in CONFIGS.items()}
     if not PICTURE.exists():
         write_picture({name: checkpoint for name, (checkpoint, _) in results.items()})
@@ -139,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run.run_tool(main)

@@ -1,8 +1,9 @@
-"""Export a segmentation model to ONNX, and compare it with PyTorch in results and speed.
+"""Export a model to ONNX, and compare it with PyTorch in results and speed.
 
-The file's input is `image`, float32 (N, 3, h, w), BGR from 0 to 255 as OpenCV reads pictures:
-normalisation is part of the model. Its output is `logits`, float32 (N, classes, h, w), at the
-image's size; their argmax over the classes is the label map. N, h and w are dynamic.
+Segmentation models can be exported. The file's input is `image`, float32 (N, 3, h, w), BGR from 0
+to 255 as OpenCV reads pictures: normalisation is part of the model. Its output is `logits`, float32
+(N, classes, h, w), at the image's size; their argmax over the classes is the label map. N, h and w
+are dynamic.
 """
 
 import argparse
@@ -18,18 +19,18 @@ import numpy as np
 import torch
 from mmengine.config import DictAction
 
-from fade_mm import engine
-from fade_mm.engine import export
+from fade_mm import run
+from fade_mm.hosts import host_of
+from fade_mm.hosts.base import Exported
+from fade_mm.run import export
 
 REPETITIONS = 9
 CHATTERBOXES = ('torch.onnx', 'onnxscript', 'onnx_ir')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or mmseg::PATH')
+    parser = run.ToolParser(__doc__)
+    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
     parser.add_argument('checkpoint', help='checkpoint of that config')
     parser.add_argument('out', help='the .onnx file to write; one that exists is replaced')
     parser.add_argument(
@@ -57,31 +58,23 @@ def check(args: argparse.Namespace) -> None:
     """Raise for what can be known to be wrong before anything is loaded."""
     export.check_onnx()
     export.check_onnx_path(args.out)
-    engine.check_weights([args.checkpoint])
+    run.check_weights([args.checkpoint])
     if min(args.shape) < 64:
-        raise engine.SetupError(f'--shape must be at least 64 64, got {args.shape}')
+        raise run.SetupError(f'--shape must be at least 64 64, got {args.shape}')
     if args.opset < export.OLDEST_OPSET:
-        raise engine.SetupError(f'--opset must be at least {export.OLDEST_OPSET}')
+        raise run.SetupError(f'--opset must be at least {export.OLDEST_OPSET}')
 
 
-def build_model(args: argparse.Namespace) -> torch.nn.Module:
-    """The model with its weights, from pictures to logits."""
-    cfg = engine.load_config(args.config, args.cfg_options)
-    if cfg.get('default_scope') != 'mmseg':
-        raise engine.SetupError(f'{args.config} is no config of a segmentation model')
-    from mmseg.apis import init_model
-    from mmseg.models import EncoderDecoder
-
-    segmentor = init_model(cfg, device='cpu')
-    if not isinstance(segmentor, EncoderDecoder):
-        raise engine.SetupError(
-            f'the model is a {type(segmentor).__name__}; only an EncoderDecoder can be exported'
-        )
-    engine.load_checkpoint(segmentor, args.checkpoint)
-    return export.ExportedSegmentor(segmentor).eval()
+def load_model(args: argparse.Namespace) -> Exported:
+    """The model with its weights, from pictures to predictions."""
+    cfg = run.load_config(args.config, args.cfg_options)
+    model = run.build_model(cfg)
+    exported = host_of(cfg).exported(model)
+    run.load_checkpoint(model, args.checkpoint)
+    return exported
 
 
-def compare(model: torch.nn.Module, path: str, shape: tuple[int, int]) -> float:
+def compare(exported: Exported, path: str, shape: tuple[int, int]) -> float:
     """Print a table of differences and times over image sizes; return the largest difference."""
     import onnxruntime
 
@@ -93,17 +86,21 @@ def compare(model: torch.nn.Module, path: str, shape: tuple[int, int]) -> float:
     print('image      max difference  PyTorch ms  ONNX Runtime ms')
     differences = []
     for size in ((h, w), (h - 1, w - 1), (h // 2 + 1, w), (h // 2 + 3, w // 2 + 6)):
-        image = random.uniform(0, 255, (1, 3, *size)).astype(np.float32)
-        runs = {
-            'torch': lambda image=image: model(torch.from_numpy(image)).numpy(),
-            'onnx': lambda image=image: session.run(None, {'image': image})[0],
+        inputs = {
+            name: random.uniform(0, 255, (1, channels, *size)).astype(np.float32)
+            for name, channels in exported.inputs.items()
         }
-        results = {name: run() for name, run in runs.items()}
-        times = {name: [] for name in runs}
+        tensors = [torch.from_numpy(x) for x in inputs.values()]
+        calls = {
+            'torch': lambda tensors=tensors: exported.module(*tensors).numpy(),
+            'onnx': lambda inputs=inputs: session.run(None, inputs)[0],
+        }
+        results = {name: call() for name, call in calls.items()}
+        times = {name: [] for name in calls}
         for _ in range(REPETITIONS):
-            for name, run in runs.items():
+            for name, call in calls.items():
                 start = time.perf_counter()
-                run()
+                call()
                 times[name].append(1000 * (time.perf_counter() - start))
         differences.append(float(np.abs(results['torch'] - results['onnx']).max()))
         print(
@@ -118,20 +115,20 @@ def main() -> None:
     check(args)
     for name in CHATTERBOXES:
         logging.getLogger(name).setLevel(logging.ERROR)
-    model = build_model(args)
+    exported = load_model(args)
     with export.replaced_when_done(args.out) as path, torch.no_grad():
         export.export_onnx(
-            model,
-            (torch.zeros(2, 3, 97, 129),),
+            exported.module,
+            tuple(torch.zeros(2, channels, 97, 129) for channels in exported.inputs.values()),
             path,
-            ({0: 'batch', 2: 'height', 3: 'width'},),
-            input_names=['image'],
-            output_names=['logits'],
+            ({0: 'batch', 2: 'height', 3: 'width'},) * len(exported.inputs),
+            input_names=list(exported.inputs),
+            output_names=[exported.output],
             opset=args.opset,
         )
-        difference = compare(model, path, tuple(args.shape))
+        difference = compare(exported, path, tuple(args.shape))
         if not difference <= args.tolerance:
-            raise engine.SetupError(
+            raise run.SetupError(
                 f'ONNX Runtime differs from PyTorch by {difference:.1e}, more than '
                 f'{args.tolerance:.0e}: {args.out} is not written'
             )
@@ -139,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    engine.run_tool(main)
+    run.run_tool(main)

@@ -1,11 +1,11 @@
-"""Parameters and GFLOPs of a model of mmdetection or mmsegmentation, with any upsampler.
+"""Parameters and GFLOPs of a model, with any upsampler.
 
 One GFLOP is 10^9 multiply-adds, counted by mmengine as the libraries' own tools do: products
 (convolutions, linear layers, attention, and the operators of fade_mm), norms, interpolation and
 pooling count; other elementwise operators, RoI pooling and post-processing do not. Auxiliary
 heads, which only train, are left out. Two-stage detectors get 1,000 proposals, the first 100 with
 masks (in cascades, all). A model whose library has no plain forward without ground truth is
-counted as it predicts; QueryInst, whose post-processing fails on random boxes, cannot be.
+counted as it predicts; one whose post-processing fails on random boxes cannot be.
 tools/paper_tables.py counts as the papers do, which differs by a little.
 """
 
@@ -16,23 +16,22 @@ import warnings
 
 warnings.filterwarnings('ignore')
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
-from fade_mm import engine
-from fade_mm.evaluation.complexity import build_model, count_flops, count_parameters
+from fade_mm import run
+from fade_mm.analysis.complexity import count_flops, count_parameters, predicting_model
+from fade_mm.hosts import host_of
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or mmdet::PATH or mmseg::PATH')
+    parser = run.ToolParser(__doc__)
+    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
     parser.add_argument(
         '--shape',
         nargs=2,
         type=int,
         metavar=('H', 'W'),
-        help="size of the image; default: a segmentation config's crop size, else 800 1280",
+        help='size of the image; default: what its library is usually counted at',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     args = parser.parse_args()
@@ -41,17 +40,12 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def default_shape(cfg: Config) -> tuple[int, int]:
-    """The crop size of a segmentation config, else mmdetection's usual size."""
-    return tuple((cfg.model.get('data_preprocessor') or {}).get('size') or (800, 1280))
-
-
 def main() -> None:
     args = parse_args()
     with contextlib.redirect_stdout(sys.stderr):  # mmengine logs there
-        cfg = engine.load_config(args.config, args.cfg_options)
-        shape = tuple(args.shape or default_shape(cfg))
-        model = build_model(cfg)
+        cfg = run.load_config(args.config, args.cfg_options)
+        shape = tuple(args.shape or host_of(cfg).input_size(cfg))
+        model = predicting_model(cfg)
         parameters, flops = count_parameters(model), count_flops(model, shape)
     print(f'input       {shape[0]} x {shape[1]}')
     print(f'parameters  {parameters / 1e6:.2f} M  ({parameters:,})')
@@ -59,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    engine.run_tool(main)
+    run.run_tool(main)

@@ -4,6 +4,7 @@ import argparse
 import sys
 import warnings
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
@@ -11,18 +12,20 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 import cv2
 import numpy as np
 from mmengine.config import DictAction
+from torch import nn
 
-from fade_mm import engine
+from fade_mm import run
+from fade_mm.analysis.views import overlay, watch_upsamplers
+from fade_mm.hosts import host_of
 from fade_mm.upsamplers import named_upsamplers
-from fade_mm.visualization import overlay, slides, watch_upsamplers
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = run.ToolParser(__doc__)
     parser.add_argument('images', nargs='+', type=Path, help='pictures, or folders of pictures')
-    parser.add_argument('config', help='config file, or mmdet::PATH or mmseg::PATH')
+    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
     parser.add_argument('checkpoint', help='checkpoint of that config')
     parser.add_argument('--out-dir', type=Path, required=True, help='where the pictures go')
     parser.add_argument(
@@ -45,59 +48,50 @@ def find_images(paths: list[Path]) -> list[Path]:
         else:
             found.append(path)
     if not found:
-        raise engine.SetupError(f'there are no pictures in {", ".join(map(str, paths))}')
+        raise run.SetupError(f'there are no pictures in {", ".join(map(str, paths))}')
     return found
 
 
-def build_inferencer(args: argparse.Namespace):
-    """The host library's inferencer, with a checkpoint that fits its model."""
-    engine.check_weights([args.checkpoint])
-    cfg = engine.load_config(args.config, args.cfg_options)
+def load_model(args: argparse.Namespace) -> nn.Module:
+    """The config's model, with a checkpoint that fits it."""
+    run.check_weights([args.checkpoint])
+    cfg = run.load_config(args.config, args.cfg_options)
     for key in ('test_dataloader', 'visualizer'):
         if not cfg.get(key):
-            raise engine.SetupError(
-                f'the config has no {key}, by which pictures are read and drawn'
-            )
-    if cfg.get('default_scope') == 'mmseg':
-        from mmseg.apis import MMSegInferencer as Inferencer
-    else:
-        from mmdet.apis import DetInferencer as Inferencer
-    inferencer = Inferencer(cfg, args.checkpoint, device=args.device)
-    engine.load_checkpoint(inferencer.model, args.checkpoint)
-    inferencer.show_progress = False
-    return inferencer
+            raise run.SetupError(f'the config has no {key}, by which pictures are read and drawn')
+    return run.init_model(cfg, args.checkpoint, args.device)
 
 
-def predict(inferencer, picture: np.ndarray, show_gate: bool) -> dict[str, np.ndarray]:
+def predict(model: nn.Module, path: Path, picture: np.ndarray, show_gate: bool) -> dict:
     """The pictures to write for one input, by the ending of their names.
 
     Args:
-        inferencer: From `build_inferencer`.
-        picture: Input ``(h, w, 3)``, uint8, BGR.
+        model: From `load_model`.
+        path: The input.
+        picture: What it shows, ``(h, w, 3)``, uint8, BGR.
         show_gate: Whether to draw the upsamplers' gates and kernels too.
     """
-    with watch_upsamplers(inferencer.model) as views:
-        drawn = inferencer(picture, return_vis=True)['visualization']
-    drawn = np.asarray(drawn).reshape(-1, *np.asarray(drawn).shape[-3:])[0]
-    pictures = {'': drawn[..., ::-1]}
-    if show_gate:
-        for name, view in views.items():
-            pictures[f'.{name}.entropy'] = overlay(picture, view.entropy, content=view.content)
-            if view.gate is not None:
-                pictures[f'.{name}.gate'] = overlay(picture, view.gate, content=view.content)
+    host = host_of(model)
+    with watch_upsamplers(model) if show_gate else nullcontext({}) as views:
+        prediction = host.predict(model, path)
+    pictures = host.drawn(model, picture, prediction)
+    for name, view in views.items():
+        pictures[f'.{name}.entropy'] = overlay(picture, view.entropy, content=view.content)
+        if view.gate is not None:
+            pictures[f'.{name}.gate'] = overlay(picture, view.gate, content=view.content)
     return pictures
 
 
 def main() -> int:
     args = parse_args()
     images = find_images(args.images)
-    inferencer = build_inferencer(args)
-    if args.show_gate and slides(inferencer.model):
-        raise engine.SetupError(
+    model = load_model(args)
+    if args.show_gate and host_of(model).slides(model):
+        raise run.SetupError(
             '--show-gate needs whole pictures, and this model predicts by sliding windows; '
             'set --cfg-options model.test_cfg.mode=whole'
         )
-    if args.show_gate and not any(named_upsamplers(inferencer.model)):
+    if args.show_gate and not any(named_upsamplers(model)):
         print('the model has no upsampler of ours: neither gates nor entropies are drawn')
     args.out_dir.mkdir(parents=True, exist_ok=True)
     stems = Counter(path.stem for path in images)
@@ -110,11 +104,11 @@ def main() -> int:
             unreadable += 1
             continue
         name = path.stem if stems[path.stem] == 1 else path.name
-        for ending, content in predict(inferencer, picture, args.show_gate).items():
+        for ending, content in predict(model, path, picture, args.show_gate).items():
             cv2.imwrite(str(args.out_dir / f'{name}{ending}.png'), content)
     print(f'{len(images) - unreadable} of {len(images)} pictures: {args.out_dir}')
     return 1 if unreadable else 0
 
 
 if __name__ == '__main__':
-    engine.run_tool(main)
+    run.run_tool(main)

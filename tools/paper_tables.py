@@ -22,19 +22,16 @@ warnings.filterwarnings('ignore')
 from rich.console import Console
 from rich.table import Table
 
-from fade_mm import engine
-from fade_mm.evaluation import paper
-from fade_mm.evaluation.paper import Row
+from fade_mm import run
+from fade_mm.papers import tables
+from fade_mm.papers.tables import Row
 
-DATA = Path(__file__).with_suffix('.yml')
 TABLES = ('complexity', 'segmentation', 'detection', 'instance', 'panoptic', 'ablation')
 PUBLISHED_ONLY = ('matting', 'depth', 'toy')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = run.ToolParser(__doc__)
     parser.add_argument(
         'table',
         nargs='?',
@@ -109,7 +106,7 @@ def report_complexity(rows: list[Row]) -> Report:
         for column in (what, 'in short', 'published', 'off by')
     ]
     report = Report('complexity', ['host model, input', 'upsampler', *counts, 'source'])
-    bases = paper.bases(rows)
+    bases = tables.bases(rows)
     for row in rows:
         base = bases[row.host]
         host = f'{row.host}, {row.shape[0]}x{row.shape[1]}' if row is base else ''
@@ -122,8 +119,8 @@ def report_complexity(rows: list[Row]) -> Report:
                 cells += ['', '', published or '', '']
                 continue
             like = published or (usual if row is base else f'+{usual}')
-            printed = paper.as_printed(ours - of_base if like.startswith('+') else ours, like)
-            cells += [total(ours), printed, published or '', paper.off_by(printed, published)]
+            printed = tables.as_printed(ours - of_base if like.startswith('+') else ours, like)
+            cells += [total(ours), printed, published or '', tables.off_by(printed, published)]
         reason = row.uncounted or base.uncounted
         report.add([host, row.upsampler, *cells, row.source], reason or row.differs, row.note)
     return report
@@ -149,10 +146,10 @@ def report_scores(table: str, rows: list[Row]) -> Report:
 def main() -> None:
     args = parse_args()
     if args.checkpoints and not args.checkpoints.is_dir():
-        raise engine.SetupError(f'--checkpoints: there is no folder {args.checkpoints}')
-    rows = paper.read_rows(DATA)
+        raise run.SetupError(f'--checkpoints: there is no folder {args.checkpoints}')
+    rows = tables.read_rows()
     names = TABLES if args.table == 'all' else (args.table,)
-    wanted = {name: paper.select(rows, name) for name in names}
+    wanted = {name: tables.select(rows, name) for name in names}
     every = [row for row in rows if any(row in members for members in wanted.values())]
     scored = [row for row in every if row.table in wanted]
     if args.checkpoints:
@@ -164,8 +161,8 @@ def main() -> None:
             say(f'--checkpoints: {args.checkpoints} has no folder of a row, e.g. {example}')
     with contextlib.redirect_stdout(sys.stderr):  # mmengine logs there
         if args.format == 'json' or 'complexity' in wanted:  # other tables have no counts
-            paper.count(every, say)
-        paper.score(scored, args.checkpoints, say)
+            tables.count(every, say)
+        tables.score(scored, args.checkpoints, say)
     if args.format == 'json':
         print(json.dumps([r.as_json(name) for name, rs in wanted.items() for r in rs], indent=1))
         return
@@ -177,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    engine.run_tool(main)
+    run.run_tool(main)

@@ -11,17 +11,14 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
-from fade_mm import engine
-from fade_mm.engine import results
-from fade_mm.evaluation import result_tables
+from fade_mm import run
+from fade_mm.run import result_tables, results
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = run.ToolParser(__doc__)
     parser.add_argument(
         '--data', type=Path, default=DOCS / 'results.yml', help='default: docs/results.yml'
     )
@@ -40,13 +37,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def append(data: Path, run: Path) -> None:
+def append(data: Path, left: Path) -> None:
     """Append what a run has left."""
-    if run.is_dir():
-        left = [run / name for name in ('result.yml', 'test_result.yml')]
-        run = next((path for path in left if path.is_file()), left[0])
-    results.append_run(data, run)
-    print(f'appended: {run}')
+    if left.is_dir():
+        files = [left / name for name in ('result.yml', 'test_result.yml')]
+        left = next((path for path in files if path.is_file()), files[0])
+    results.append_run(data, left)
+    print(f'appended: {left}')
 
 
 def make_tables(pages: list[Path], runs: list[dict], only_check: bool) -> None:
@@ -56,13 +53,13 @@ def make_tables(pages: list[Path], runs: list[dict], only_check: bool) -> None:
         text = page.read_text(encoding='utf-8')
         try:
             filled = result_tables.fill(text, runs)
-        except engine.SetupError as error:
-            raise engine.SetupError(f'{page}: {error}') from error
+        except run.SetupError as error:
+            raise run.SetupError(f'{page}: {error}') from error
         if filled != text:
             stale[page] = filled
     if stale and only_check:
         names = ', '.join(map(str, stale))
-        raise engine.SetupError(f'{names}: not the tables of the runs; run tools/results.py tables')
+        raise run.SetupError(f'{names}: not the tables of the runs; run tools/results.py tables')
     for page, text in stale.items():
         results.write(page, text)
         print(f'written: {page}')
@@ -71,12 +68,12 @@ def make_tables(pages: list[Path], runs: list[dict], only_check: bool) -> None:
 def main() -> None:
     args = parse_args()
     if args.command == 'append':
-        for run in args.runs:
-            append(args.data, run)
+        for left in args.runs:
+            append(args.data, left)
     else:
         pages = args.pages or sorted(DOCS.glob('*.md'))
         make_tables(pages, results.read_runs(args.data), args.check)
 
 
 if __name__ == '__main__':
-    engine.run_tool(main)
+    run.run_tool(main)

@@ -1,4 +1,4 @@
-"""Train a model of mmdetection or mmsegmentation, with any upsampler."""
+"""Train a model, with any upsampler."""
 
 import argparse
 import os
@@ -9,13 +9,13 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 import torch
 from mmengine.config import Config, DictAction
 
-from fade_mm import engine
-from fade_mm.memory import keep_freed_memory
+from fade_mm import run
+from fade_mm.hosts.base import host_of, type_name
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, or mmdet::PATH or mmseg::PATH')
+    parser = run.ToolParser(__doc__)
+    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
     parser.add_argument(
         '--resume',
@@ -45,8 +45,8 @@ def parse_args() -> argparse.Namespace:
 
 def check_amp(cfg: Config) -> None:
     """Raise where mixed precision is asked for and cannot be had."""
-    if engine.type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and not torch.cuda.is_available():
-        raise engine.SetupError(
+    if type_name(cfg.optim_wrapper) == 'AmpOptimWrapper' and not torch.cuda.is_available():
+        raise run.SetupError(
             'mixed precision (--amp, or AmpOptimWrapper in the config) needs a GPU, and none is '
             'available; leave it out, or set optim_wrapper.type=OptimWrapper'
         )
@@ -55,7 +55,7 @@ def check_amp(cfg: Config) -> None:
 def enable_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate with the batch size."""
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-        raise engine.SetupError(
+        raise run.SetupError(
             '--auto-scale-lr needs the batch size that the learning rate is meant for; '
             'set --cfg-options auto_scale_lr.base_batch_size=N'
         )
@@ -64,42 +64,41 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    kept = not args.return_memory and keep_freed_memory()
+    kept = not args.return_memory and run.keep_freed_memory()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     options = dict(args.cfg_options or {})
     if args.amp:
         options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.loss_scale': 'dynamic'}
-    cfg = engine.load_config(args.config, options, args.work_dir, args.launcher)
-    engine.check_loops(cfg, 'train')
-    engine.check_packages(cfg)
+    cfg = run.load_config(args.config, options, args.work_dir, args.launcher)
+    run.check_loops(cfg, 'train')
+    host_of(cfg).check_run(cfg)
     check_amp(cfg)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
     resumed = None
     if args.resume or cfg.get('resume'):
         checkpoint = args.resume or cfg.get('load_from') or 'auto'
-        resumed = engine.prepare_resumption(cfg, checkpoint)
+        resumed = run.prepare_resumption(cfg, checkpoint)
         if resumed is None:
             print(f'No checkpoint in {cfg.work_dir} to resume from: training from the beginning.')
-        elif done := engine.finished(cfg, resumed):
+        elif done := run.finished(cfg, resumed['meta']):
             print(done)
             return
-    engine.check_weights([cfg.get('load_from'), *engine.pretrained_weights(cfg)])
-    engine.add_hook(
+    run.check_weights([cfg.get('load_from'), *run.pretrained_weights(cfg)])
+    run.add_hook(
         cfg,
         type='fade_mm.CheckpointFitHook',
         may_lack_upsamplers=not cfg.get('resume'),
         may_lack=cfg.get('load_from_may_lack', []),
     )
-    engine.add_hook(cfg, type='fade_mm.ResultHook', config=args.config, options=options)
-    engine.join_processes(args.launcher)
-    runner = engine.CheckedRunner.from_cfg(cfg)
+    run.add_hook(cfg, type='fade_mm.ResultHook', config=args.config, options=options)
+    run.join_processes(args.launcher)
+    runner = run.CheckedRunner.from_cfg(cfg)
     if kept:
         runner.logger.info('Freed memory stays with this process; --return-memory gives it back.')
-    if resumed:
-        runner.resumed_iteration = resumed['iter']
+    runner.resumed = resumed
     runner.train()
 
 
 if __name__ == '__main__':
-    engine.run_tool(main)
+    run.run_tool(main)

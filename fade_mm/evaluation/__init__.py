@@ -1,5 +1,5 @@
-"""Metrics that the host libraries lack."""
+"""The old place of `fade_mm.metrics`."""
 
-from .boundary_iou import BoundaryIoUMetric
+from fade_mm.metrics import BoundaryIoUMetric
 
 __all__ = ['BoundaryIoUMetric']

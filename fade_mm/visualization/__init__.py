@@ -1,6 +1,6 @@
-"""Pictures of what upsamplers do."""
+"""The old place of `fade_mm.analysis.views` and of `fade_mm.analysis.hooks`."""
 
-from .hook import UpsamplerVisualizationHook
-from .upsamplers import UpsamplerView, overlay, slides, watch_upsamplers
+from fade_mm.analysis.hooks import UpsamplerVisualizationHook
+from fade_mm.analysis.views import UpsamplerView, overlay, watch_upsamplers
 
-__all__ = ['UpsamplerView', 'UpsamplerVisualizationHook', 'overlay', 'slides', 'watch_upsamplers']
+__all__ = ['UpsamplerView', 'UpsamplerVisualizationHook', 'overlay', 'watch_upsamplers']

@@ -11,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
-from fade_mm.engine import load_config
+from fade_mm.run import load_config
 from fade_mm.upsamplers import PRESETS, UPSAMPLERS, AsUpsampler, named_upsamplers
 
 ROOT = Path(__file__).parents[2] / 'configs'

@@ -9,7 +9,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from torch import nn
 
-from fade_mm.engine import load_config
+from fade_mm.run import load_config
 from tests.configs.test_configs import ROOT, build
 
 CONFIG = 'segformer/segformer_mit-b1_fade_1xb16-160k_ade20k-512x512.py'

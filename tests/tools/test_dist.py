@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.engine.test_resume import assert_same_state, log, workers
+from tests.run.test_resume import assert_same_state, log, workers
 from tests.tools import CAMVID, ROOT, camvid_options, config
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from fade_mm.engine import load_config
-from fade_mm.engine.export import ExportedSegmentor
+from fade_mm.hosts.mmseg.export import ExportedSegmentor
+from fade_mm.run import load_config
 from tests.tools import BCCD, CAMVID, config, run
 
 # Two stages of MiT-B0's four, since every layer costs the exporter time.
@@ -90,7 +90,7 @@ def test_a_file_that_differs_too_much_is_not_written(tmp_path):
         (CAMVID, 'weights.pth', 'no/x.onnx', [], 'there is no folder'),
         (CAMVID, 'weights.pth', 'x.onnx', ['--opset', 11], 'opset must be at least 18'),
         (CAMVID, 'weights.pth', 'x.onnx', ['--shape', 8, 8], 'shape must be at least 64 64'),
-        (BCCD, 'weights.pth', 'x.onnx', [], 'is no config of a segmentation model'),
+        (BCCD, 'weights.pth', 'x.onnx', [], 'a FasterRCNN cannot be exported'),
         (CAMVID, 'weights.pth', 'x.onnx', [], 'does not fit the model'),
     ],
     ids=['missing', 'ending', 'folder', 'opset', 'shape', 'detector', 'other-model'],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
-from fade_mm.engine import load_config
+from fade_mm.run import load_config
 from tests.tools import BCCD, CAMVID, SHAPES, config, run
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from fade_mm.engine import SetupError
-from fade_mm.evaluation import paper
+from fade_mm.papers import tables
+from fade_mm.run import SetupError
 from tests.tools import BCCD, CAMVID, ROOT, bccd_options, camvid_options, config, run
 
 KEYS = [
@@ -46,11 +46,11 @@ def small_rows(tmp_path, monkeypatch):
     (tmp_path / 'tools').mkdir()
     path = tmp_path / 'tools/rows.yml'
     path.write_text(ROWS)
-    rows = paper.read_rows(path)
-    monkeypatch.setattr(paper, 'read_rows', lambda _: rows)
+    rows = tables.read_rows(path)
+    monkeypatch.setattr(tables, 'read_rows', lambda: rows)
 
 
-def tables(capsys, *arguments):
+def printed(capsys, *arguments):
     """What the tool prints as JSON, which must be all that it prints."""
     capsys.readouterr()
     run('paper_tables', *arguments, '--format', 'json')
@@ -73,7 +73,7 @@ def test_scores_are_those_of_the_test_tool(small_rows, segmentation_root, tmp_pa
     options = list(camvid_options(segmentation_root))
     tested = trained(CAMVID, 'fade', folder, options)
     before = sorted(folder.rglob('*'))
-    bilinear, fade = tables(capsys, 'segmentation', '--checkpoints', folder)
+    bilinear, fade = printed(capsys, 'segmentation', '--checkpoints', folder)
     assert list(fade) == list(bilinear) == KEYS
     assert bilinear['metrics'] is None
     assert fade['metrics'] == {'mIoU': tested['mIoU'], 'bIoU': tested['mBIoU']}
@@ -94,7 +94,7 @@ def test_detection_scores_are_in_percent(small_rows, detection_root, tmp_path, c
     options = list(bccd_options(detection_root))
     tested = trained(BCCD, 'nearest', folder, options)
     trained(BCCD, 'fade', folder, options)
-    nearest, fade = tables(capsys, 'detection', '--checkpoints', folder)
+    nearest, fade = printed(capsys, 'detection', '--checkpoints', folder)
     assert nearest['metrics'] == {'AP': pytest.approx(100 * tested['coco/bbox_mAP'])}
     assert set(fade['metrics']) == {'AP'}
 
@@ -109,7 +109,7 @@ def test_a_row_that_cannot_be_evaluated_costs_no_other_row_its_scores(
     broken = folder / config(BCCD, 'nearest').stem
     shutil.copytree(folder / config(BCCD, 'fade').stem, broken)
     (broken / f'{broken.name}.py').write_text('model = dict(type=')
-    nearest, fade = tables(capsys, 'detection', '--checkpoints', folder)
+    nearest, fade = printed(capsys, 'detection', '--checkpoints', folder)
     assert nearest['metrics'] is None
     assert set(fade['metrics']) == {'AP'}
     stock = Config.fromfile(next(folder.glob('*_fade_*/*.py')))
@@ -120,27 +120,27 @@ def test_a_row_that_cannot_be_evaluated_costs_no_other_row_its_scores(
 
 
 def test_an_evaluation_without_the_metrics_says_so(monkeypatch):
-    row = paper.Row(*[''] * 8, metric_keys={'AP': 'coco/bbox_mAP'}, source='', differs='', note='')
-    monkeypatch.setattr(paper, 'load_config', lambda name, work_dir: None)
-    monkeypatch.setattr(paper, 'evaluate', lambda cfg, checkpoint: {})
+    row = tables.Row(*[''] * 8, metric_keys={'AP': 'coco/bbox_mAP'}, source='', differs='', note='')
+    monkeypatch.setattr(tables, 'load_config', lambda name, work_dir: None)
+    monkeypatch.setattr(tables, 'evaluate', lambda cfg, checkpoint: {})
     with pytest.raises(SetupError, match='none of coco/bbox_mAP, but nothing'):
-        paper.scores(row, '', '', '')
+        tables.scores(row, '', '', '')
 
 
 @pytest.mark.parametrize('table', ['complexity', 'matting'])
 def test_a_table_without_scores_evaluates_no_checkpoints(table, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(paper, 'count', lambda rows, say: None)
+    monkeypatch.setattr(tables, 'count', lambda rows, say: None)
     run('paper_tables', table, '--checkpoints', tmp_path)
     assert capsys.readouterr().err == f'--checkpoints: {table} evaluates none\n'
 
 
 def test_scores_alone_count_nothing(monkeypatch):
-    monkeypatch.setattr(paper, 'count', lambda rows, say: pytest.fail('counted'))
+    monkeypatch.setattr(tables, 'count', lambda rows, say: pytest.fail('counted'))
     run('paper_tables', 'detection')
 
 
 def test_complexity_needs_no_data(small_rows, capsys):
-    rows = tables(capsys)
+    rows = printed(capsys)
     assert [row['host'] for row in rows] == ['SegFormer MiT-B0'] * 2 + ['Faster R-CNN R18'] * 2
     assert {row['table'] for row in rows} == {'complexity'}
     for row in rows:
@@ -164,7 +164,7 @@ def test_differences_are_printed_with_their_reason(small_rows, capsys):
 
 
 def test_a_table_with_published_figures_alone(capsys):
-    rows = tables(capsys, 'matting')
+    rows = printed(capsys, 'matting')
     fade = next(row for row in rows if row['upsampler'] == 'FADE')
     assert (fade['params'], fade['gflops'], fade['metrics']) == (None, None, None)
     assert fade['published_gflops'] == '+8.85'

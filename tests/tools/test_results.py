@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 
-from fade_mm.engine import ResultHook, result_hook
-from fade_mm.engine.results import FIELDS, check_entry, dump, read_runs
+from fade_mm.run import ResultHook, result_hook
+from fade_mm.run.results import FIELDS, check_entry, dump, read_runs
 from tests.tools import BCCD, CAMVID, ROOT, bccd_options, camvid_options, config, run
 
 

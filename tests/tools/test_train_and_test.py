@@ -7,7 +7,8 @@ import cv2
 import pytest
 import torch
 
-from fade_mm.engine import check_packages, load_config
+from fade_mm.hosts import host_of
+from fade_mm.run import load_config
 from tests.tools import (
     BCCD,
     CAMVID,
@@ -151,7 +152,7 @@ def any_file(tmp_path):
 def test_out_and_masks_are_checked_before_anything_is_built(any_file):
     with pytest.raises(SystemExit, match='--out takes a folder for segmentation'):
         run('test', config(CAMVID, 'fade'), any_file, '--out', 'a.pkl')
-    with pytest.raises(SystemExit, match=r'--out takes a \.pkl file for detection'):
+    with pytest.raises(SystemExit, match=r'--out takes a \.pkl file for this'):
         run('test', config(BCCD, 'fade'), any_file, '--out', 'folder')
     with pytest.raises(SystemExit, match='--tta merges boxes only'):
         run(
@@ -207,11 +208,11 @@ def test_panoptic_configs_say_how_to_get_panopticapi(tool, any_file, monkeypatch
 
 
 def test_only_panoptic_configs_need_panopticapi(monkeypatch):
+    boxes, panoptic = (load_config(str(x)) for x in (config(BCCD, 'fade'), PANOPTIC))
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    check_packages(load_config(str(config(BCCD, 'fade'))))
-    monkeypatch.undo()
+    host_of(boxes).check_run(boxes)
     monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
-    check_packages(load_config(str(PANOPTIC)))
+    host_of(panoptic).check_run(panoptic)
 
 
 @pytest.mark.parametrize(

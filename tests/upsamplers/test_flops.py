@@ -10,7 +10,7 @@ pytest.importorskip('mmengine')
 from mmengine.registry import MODELS, DefaultScope
 
 from fade_mm.analysis.flops import count_as_published
-from fade_mm.engine import load_config
+from fade_mm.run import load_config
 
 SEGFORMER_B1 = 'configs/segformer/segformer_mit-b1_{}_1xb16-160k_ade20k-512x512.py'
 PUBLISHED = [

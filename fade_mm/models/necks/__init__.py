@@ -1,0 +1,1 @@
+"""The old place of the necks in `fade_mm.hosts`."""

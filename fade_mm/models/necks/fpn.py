@@ -1,12 +1,5 @@
-"""mmdetection's FPN with upsamplers by config."""
+"""The old place of `fade_mm.hosts.mmdet.fpn`."""
 
-from mmdet.models.necks import FPN as MMDetFPN
+from fade_mm.hosts.mmdet.fpn import FPN
 
-from fade_mm.registry import MODELS
-
-from .upsampler_fpn import UpsamplerFPNMixin
-
-
-@MODELS.register_module()
-class FPN(UpsamplerFPNMixin, MMDetFPN):
-    """mmdetection's FPN; see `UpsamplerFPNMixin` for ``upsample_cfg``."""
+__all__ = ['FPN']

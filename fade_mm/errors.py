@@ -1,0 +1,51 @@
+"""Errors for the person who set a run up."""
+
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_MENDABLE = (AssertionError, ImportError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+class SetupError(Exception):
+    """Something in a config, a data set or a checkpoint that the user can mend.
+
+    The tools print its message alone, without a stack trace.
+    """
+
+
+def unavailable(weights: str, reason: str) -> SetupError:
+    """The error for weights that cannot be had; for remote ones, with what to do instead."""
+    message = f'{weights} cannot be loaded: {reason}'
+    if '://' in weights:
+        message += (
+            '. For a backbone, --cfg-options model.backbone.init_cfg.checkpoint=FILE takes the '
+            'weights from a local file, and model.backbone.init_cfg=None trains from scratch '
+            '(model.pretrained=FILE or None, where the config has that)'
+        )
+    return SetupError(message)
+
+
+@contextmanager
+def naming_build_errors() -> Iterator[None]:
+    """Turn what building a model from a wrong config raises into a `SetupError`."""
+    try:
+        yield
+    except _MENDABLE as error:
+        if is_bug(error):
+            raise
+        raise SetupError(f'the model cannot be built: {error}') from error
+
+
+def is_bug(error: Exception) -> bool:
+    """Whether an error is a fault of fade_mm: a line of its code failed that raises nothing."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(place.filename).is_relative_to(_HERE) and not place.line.startswith('raise')
+
+
+def listed(faults: Sequence[str]) -> str:
+    """The first ten of a message's items on lines of their own, and how many more there are."""
+    more = [f'and {len(faults) - 10} more'] if len(faults) > 10 else []
+    return '\n  '.join([*faults[:10], *more])

@@ -1,0 +1,481 @@
+"""What fade_mm asks about the models of a task of a library, and which library a model is of."""
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import DATASETS, MODELS, VISUALIZERS, DefaultScope, Registry
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from fade_mm.errors import SetupError
+from fade_mm.registry import HOSTS
+from fade_mm.registry import MODELS as OURS
+from fade_mm.upsamplers import named_upsamplers
+
+
+class Host:
+    """The answers for any model of mmengine's; a library's own are in a subclass.
+
+    A subclass is registered in `fade_mm.registry.HOSTS`, by a module of a config's
+    ``custom_imports``, say. `host_of` finds it by the classes that its models derive from.
+
+    Attributes:
+        library: The package that its classes are imported from.
+        packages: What pip installs for it.
+        models: Full names of the classes that all of its models derive from.
+        stand_ins: Classes of ours that stand in for the library's, by name, and their modules in
+            the host's folder.
+        needs: Further libraries that one of them needs, by its name.
+        task: What its models do, one of `fade_mm.run.results.TASKS`, or ``None``.
+        names: What tables call its models, by the class of the model or its head.
+    """
+
+    library = 'mmengine'
+    packages = 'mmengine'
+    models: tuple[str, ...] = ()
+    stand_ins: Mapping[str, str] = {}
+    needs: Mapping[str, tuple[str, ...]] = {}
+    task: str | None = None
+    names: Mapping[str, str] = {}
+
+    # Configs
+
+    def check_model(self, cfg: dict) -> None:
+        """Raise where a class of a library's is asked for an upsampler that it does not know.
+
+        Args:
+            cfg: The whole config.
+
+        Raises:
+            SetupError: with the name of the class of ours that knows it.
+        """
+        for node in dicts(cfg['model']):
+            asked = node.get('upsample_cfg')
+            if not isinstance(asked, dict) or 'type' not in asked:
+                continue
+            cls = resolve(node.get('type'), cfg.get('default_scope'))
+            stand_in = stand_in_of(cls)
+            if stand_in not in (cls, None):
+                raise SetupError(
+                    f'{node["type"]} of the host library knows no upsample_cfg of type '
+                    f"'{asked['type']}'; write type='fade_mm.{stand_in.__name__}'"
+                )
+
+    def check_run(self, cfg: dict) -> None:
+        """Raise where training or testing a config needs what is not installed."""
+
+    def task_of(self, cfg: dict) -> str | None:
+        """What the metrics of a config are metrics of; `task`, by default."""
+        return self.task
+
+    def name_of(self, model: dict) -> str | None:
+        """What tables call a model with its backbone, e.g. ``'SegFormer MiT-B0'``, or ``None``.
+
+        Args:
+            model: The config of the model.
+        """
+        kinds = [type_name(model), type_name(model.get('decode_head'))]
+        name = next((self.names[kind] for kind in kinds if kind in self.names), None)
+        backbone = self.backbone_of(model.get('backbone') or {})
+        return f'{name} {backbone}' if name and backbone else None
+
+    def backbone_of(self, backbone: dict) -> str | None:
+        """What tables call a backbone, e.g. ``'R50'``."""
+        is_resnet = type_name(backbone).startswith('ResNet') and 'depth' in backbone
+        return f'R{backbone["depth"]}' if is_resnet else None
+
+    # Data
+
+    def class_heads(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+        """The parts of a model, with their names, whose ``num_classes`` is that of its data."""
+        return iter(())
+
+    def labels_are_classes(self, dataset) -> bool:
+        """Whether the labels of a data set are indices of its ``metainfo``'s classes."""
+        return False
+
+    def check_sample(self, sample: dict, dataset, files: list[str]) -> None:
+        """Raise where a sample that a pipeline has made has a label that is no class's.
+
+        Args:
+            sample: The pipeline's result.
+            dataset: The data set that it is of.
+            files: What it was read from.
+        """
+
+    # Testing
+
+    def keep_predictions(self, cfg: dict, path: str) -> None:
+        """Let a test write its predictions; into one pickle file, by default.
+
+        Args:
+            cfg: The config, which is changed.
+            path: What the user gave.
+
+        Raises:
+            SetupError: predictions cannot be written there.
+        """
+        check_pickle(path)
+        metrics_of(cfg).append(dict(type='DumpResults', out_file_path=path))
+
+    def draw(self, cfg: dict, folder: str) -> None:
+        """Let a test draw its predictions into a folder, with the config's visualizer."""
+        if not cfg.get('visualizer'):
+            raise SetupError('--show-dir needs a visualizer in the config')
+        cfg.custom_hooks = [
+            *(cfg.get('custom_hooks') or []),
+            dict(type='fade_mm.DrawingHook', folder=folder),
+        ]
+
+    def augment(self, cfg: dict) -> None:
+        """Let a test merge the predictions of augmented images, as ``tta_model`` says."""
+        if not cfg.get('tta_pipeline') or not cfg.get('tta_model'):
+            raise SetupError('--tta needs tta_model and tta_pipeline in the config')
+        for dataset in test_sets(cfg):
+            dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(cfg.tta_model, module=cfg.model)
+
+    # Pictures
+
+    def predict(self, model: nn.Module, path: Path) -> BaseDataElement:
+        """The prediction for a picture.
+
+        Args:
+            model: From `fade_mm.run.init_model`.
+            path: The picture.
+        """
+        pipeline = [
+            step
+            for step in model.cfg.test_dataloader.dataset.pipeline
+            if not type_name(step).startswith('LoadAnnotation')
+        ]
+        with in_scope_of(model.cfg), torch.no_grad():
+            sample = Compose(pipeline)(dict(img_path=str(path), img_id=0))
+            return model.test_step(pseudo_collate([sample]))[0]
+
+    def drawn(self, model: nn.Module, picture: np.ndarray, prediction) -> dict[str, np.ndarray]:
+        """What there is to see of a prediction: pictures, BGR, by the ending of their names.
+
+        Args:
+            model: From `fade_mm.run.init_model`.
+            picture: What was predicted for ``(h, w, 3)``, BGR, uint8.
+            prediction: From `predict`.
+        """
+        with in_scope_of(model.cfg):
+            unsaved = dict(model.cfg.visualizer, name='drawn', vis_backends=None)
+            visualizer = VISUALIZERS.build(unsaved)
+        self.tell_classes(visualizer, model.dataset_meta)
+        visualizer.add_datasample('', picture[..., ::-1], prediction, draw_gt=False)
+        return {'': visualizer.get_image()[..., ::-1]}
+
+    def tell_classes(self, visualizer, dataset_meta: dict) -> None:
+        """Tell a visualizer the names and colours of classes."""
+        visualizer.dataset_meta = dataset_meta
+
+    def dataset_meta(self, cfg: dict, checkpoint: dict) -> dict:
+        """Names and colours of classes: those of a checkpoint, else of a config's test set."""
+        meta = (checkpoint.get('meta') or {}).get('dataset_meta')
+        if meta:
+            return {key.lower(): value for key, value in meta.items()}
+        with in_scope_of(cfg):
+            dataset = copy.deepcopy(test_sets(cfg)[0])
+            return DATASETS.build(dict(dataset, lazy_init=True)).metainfo
+
+    def content_shape(self, metainfo: dict, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of what is not padding in a model's input.
+
+        Args:
+            metainfo: The data sample's. Its ``img_shape`` may hold a pipeline's padding, so that
+                the original shape and scale count, too.
+            size: Height and width of the input.
+        """
+        shapes = [size, metainfo.get('img_shape', size)]
+        if 'ori_shape' in metainfo:
+            scale_w, scale_h = metainfo.get('scale_factor', (1.0, 1.0))[:2]
+            h, w = metainfo['ori_shape'][:2]
+            shapes.append((round(h * scale_h), round(w * scale_w)))
+        return tuple(int(min(shape[i] for shape in shapes)) for i in (0, 1))
+
+    def picture_of(self, sample: dict) -> np.ndarray | None:
+        """What a pipeline made of a picture, ``(h, w, 3)``, without padding, as uint8."""
+        inputs = sample.get('inputs') if isinstance(sample, dict) else None
+        if not isinstance(inputs, Tensor) or inputs.dim() != 3:
+            return None
+        metainfo = getattr(sample.get('data_samples'), 'metainfo', {})
+        h, w = self.content_shape(metainfo, inputs.shape[1:])
+        picture = inputs[:3] if len(inputs) >= 3 else inputs[:1].expand(3, -1, -1)
+        picture = picture[:, :h, :w].permute(1, 2, 0).cpu().numpy()
+        if picture.dtype != np.uint8:
+            low, high = picture.min(), picture.max()
+            picture = (255.0 * (picture - low) / max(high - low, 1e-12)).astype(np.uint8)
+        return np.ascontiguousarray(picture)
+
+    def slides(self, model: nn.Module) -> bool:
+        """Whether a model predicts window by window, so that its features show the last one."""
+        return (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
+
+    # Counting and export
+
+    def prune(self, model: nn.Module) -> None:
+        """Take what only trains out of a model."""
+
+    def input_size(self, cfg: dict) -> tuple[int, int]:
+        """Height and width that a model's multiply-adds are counted for, by default."""
+        size = (cfg['model'].get('data_preprocessor') or {}).get('size')
+        if not size:
+            raise SetupError('the config has no model.data_preprocessor.size; give --shape H W')
+        return tuple(size)
+
+    def single_pass(
+        self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor'
+    ) -> 'SinglePass':
+        """A model as it is counted.
+
+        Args:
+            model: The model, which stays as it is.
+            shape: Height and width of the image.
+            mode: ``'tensor'``: without post-processing; ``'predict'``: with it.
+                Default: ``'tensor'``.
+        """
+        return SinglePass(model, shape, mode)
+
+    def exported(self, model: nn.Module) -> 'Exported':
+        """A model as an exported file has it.
+
+        Raises:
+            SetupError: it cannot be exported.
+        """
+        raise SetupError(f'a {type(model).__name__} cannot be exported')
+
+
+class StandIn:
+    """What classes that stand in for a host library's have in common; put it before the host class.
+
+    Attributes:
+        stock_upsampler: How the host class upsamples by itself, as tables call it.
+        upsamplers: The upsamplers, or ``None`` where the host's own interpolation is asked for.
+    """
+
+    stock_upsampler: str
+    upsamplers: nn.ModuleList | None
+
+
+def start_upsamplers(module: nn.Module) -> None:
+    """Give every upsampler in a module its own start, whatever a host has made of it before."""
+    for _, up in named_upsamplers(module):
+        up.init_weights()
+
+
+def host_of(model: nn.Module | Mapping) -> Host:
+    """The host that answers for a model: the one whose classes it derives from most closely.
+
+    Args:
+        model: A whole config, or a model; either may be wrapped (test-time augmentation, data
+            parallel).
+
+    Raises:
+        SetupError: the class of the config's model is not to be found.
+    """
+    cls = type(unwrapped(model)) if isinstance(model, nn.Module) else _class_of_model(model)
+    for ancestor in cls.__mro__:
+        for host in HOSTS.module_dict.values():
+            if f'{ancestor.__module__}.{ancestor.__qualname__}' in host.models:
+                return host()
+    return Host()
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """A model without what wraps it."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def _class_of_model(cfg: Mapping) -> type:
+    node, scope = cfg['model'], cfg.get('default_scope')
+    while isinstance(node.get('module'), dict):
+        node = node['module']
+    kind = node.get('type')
+    named = f'{scope}.{kind}' if scope and '.' not in str(kind) else str(kind)
+    try:
+        cls = resolve(kind, scope)
+    except (ImportError, AssertionError) as error:  # a library is not all there
+        raise _missing(named, str(error)) from error
+    if not isinstance(cls, type):
+        raise _missing(named, 'it is not registered')
+    return cls
+
+
+def _missing(named: str, reason: str) -> SetupError:
+    library = named.partition('.')[0]
+    for host in HOSTS.module_dict.values():
+        if host.library == library:
+            reason += f'; run: pip install {host.packages}'
+            break
+    return SetupError(f'the model cannot be built: {named} is not to be had ({reason})')
+
+
+def resolve(kind: object, scope: str | None = None) -> object:
+    """The class that a config's ``type`` stands for, ``None`` where it is not registered."""
+    return find(MODELS, kind, scope)
+
+
+def find(registry: Registry, kind: object, scope: str | None) -> object:
+    """What a name stands for in a registry of mmengine's, in a config's default scope."""
+    if not isinstance(kind, str):
+        return kind
+    with DefaultScope.overwrite_default_scope(scope), registry.switch_scope_and_registry(None) as x:
+        return x.get(kind)
+
+
+def in_scope_of(cfg: Mapping) -> AbstractContextManager:
+    """Within, names are found as in a config."""
+    return DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
+
+
+def stand_in_of(cls: object) -> type[StandIn] | None:
+    """The class of ours that stands in for a host library's; for one of ours, itself."""
+    OURS.import_from_location()
+    for ours in OURS.module_dict.values():
+        is_stand_in = isinstance(ours, type) and issubclass(ours, StandIn)
+        if is_stand_in and (cls is ours or cls in ours.__bases__):
+            return ours
+    return None
+
+
+class SinglePass(nn.Module):
+    """A copy of a model, in evaluation mode, that is called with an image alone.
+
+    It is a copy because mmengine's analyser leaves its hooks in a model that fails.
+
+    Args:
+        model: The model.
+        shape: Height and width of the image.
+        mode: ``'tensor'`` or ``'predict'``.
+    """
+
+    def __init__(self, model: nn.Module, shape: tuple[int, int], mode: str) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).eval()
+        self.mode = mode
+        shapes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape)
+        self.sample = BaseDataElement(metainfo={**shapes, 'scale_factor': (1.0, 1.0)})
+        self.unused = ()
+
+    def forward(self, image: Tensor) -> object:
+        """What the model makes of an image ``(1, 3, h, w)``, and what else is to be traced."""
+        samples = [self.sample.clone() if self.mode == 'predict' else self.sample]
+        results = self.model(image, samples, mode=self.mode)
+        if self.mode == 'predict':
+            results = [_tensors(result) for result in results]
+        return results, self.unused
+
+
+def _tensors(result: BaseDataElement) -> list[Tensor]:
+    """All tensors in a prediction."""
+    found = []
+    for value in result.values():
+        found += _tensors(value) if isinstance(value, BaseDataElement) else [value]
+    return [value for value in found if isinstance(value, Tensor)]
+
+
+@dataclass
+class Exported:
+    """A model as an exported file has it.
+
+    Args:
+        module: Called with the inputs ``(N, channels, h, w)``, float32, as they are read, from 0 to
+            255 (pictures in BGR).
+        inputs: Their channels, by name.
+        output: The name of its result.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, int]
+    output: str
+
+
+def dicts(node: object) -> Iterator[dict]:
+    """All dicts in a config, from the outside in."""
+    children = ()
+    if isinstance(node, dict):
+        yield node
+        children = node.values()
+    elif isinstance(node, list | tuple):
+        children = node
+    for child in children:
+        yield from dicts(child)
+
+
+def type_name(node: object) -> str:
+    """The name of the class of a config's part, without its scope; ``''`` if it names none."""
+    kind = node.get('type', '') if isinstance(node, dict) else ''
+    return getattr(kind, '__name__', str(kind).rpartition('.')[2])
+
+
+def metrics_of(cfg: dict) -> list:
+    """The metrics of a config's test, to be changed in place."""
+    evaluator = cfg.test_evaluator
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:  # with or without its type
+        evaluator.metrics = _as_list(evaluator.metrics)
+        return evaluator.metrics
+    cfg.test_evaluator = _as_list(evaluator)
+    return cfg.test_evaluator
+
+
+def _as_list(value: object) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def test_sets(cfg: dict) -> list[dict]:
+    """The configs of a test's data sets, inside of any wrappers, which have pipelines."""
+    found = _leaves(cfg.test_dataloader.dataset)
+    if not all(dataset.get('pipeline') for dataset in found):
+        raise SetupError('--tta needs a pipeline in test_dataloader.dataset')
+    return found
+
+
+def _leaves(dataset: dict) -> list[dict]:
+    inner = dataset.get('datasets') or [dataset.get('dataset')]
+    return [dataset] if inner == [None] else [leaf for x in inner for leaf in _leaves(x)]
+
+
+def visualization_hook(cfg: dict) -> dict:
+    """The hook of a config that draws.
+
+    Raises:
+        SetupError: there is none, or no visualizer.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook is None:
+        raise SetupError('--show-dir needs default_hooks.visualization in the config')
+    if not cfg.get('visualizer'):
+        raise SetupError('--show-dir needs a visualizer in the config')
+    return hook
+
+
+def check_pickle(path: str) -> None:
+    """Raise unless a path is a pickle file's."""
+    if not path.endswith(('.pkl', '.pickle')):
+        raise SetupError(f'--out takes a .pkl file for this model, got {path}')
+
+
+def heads_at(model: nn.Module, places: set[str]) -> Iterator[tuple[str, str, nn.Module]]:
+    """The parts of a model at any of some places that have ``num_classes``.
+
+    Yields:
+        Their names, places (the last part of the name but for numbers, as in ``bbox_head.0``), and
+        themselves.
+    """
+    for name, head in model.named_modules():
+        place = re.sub(r'(\.\d+)+$', '', name).rpartition('.')[2]
+        if place in places and getattr(head, 'num_classes', None) is not None:
+            yield name, place, head

@@ -1,0 +1,138 @@
+"""mmdetection: boxes, instance and panoptic masks."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from fade_mm.errors import SetupError
+from fade_mm.hosts.backbones import transformer_of
+from fade_mm.hosts.base import (
+    Host,
+    SinglePass,
+    check_pickle,
+    dicts,
+    heads_at,
+    in_scope_of,
+    metrics_of,
+    test_sets,
+    type_name,
+    visualization_hook,
+)
+from fade_mm.registry import HOSTS
+
+_PANOPTIC = ('CocoPanopticMetric', 'LoadPanopticAnnotations')
+# Others propose regions, track, identify, or predict stuff beside things.
+_HEADS = {'bbox_head', 'mask_head', 'panoptic_head', 'point_head', 'query_head'}
+
+
+@HOSTS.register_module()
+class MMDetHost(Host):
+    """Detection with mmdetection."""
+
+    library = packages = 'mmdet'
+    models = (
+        'mmdet.models.detectors.base.BaseDetector',
+        'mmdet.models.mot.base.BaseMOTModel',
+        'mmdet.models.reid.base_reid.BaseReID',
+    )
+    stand_ins = {
+        'FPN': 'fpn',
+        'MSDeformAttnPixelDecoder': 'msdeformattn_pixel_decoder',
+        'PixelDecoder': 'pixel_decoder',
+        'TransformerEncoderPixelDecoder': 'pixel_decoder',
+    }
+    task = 'detection'
+    names = {
+        'FasterRCNN': 'Faster R-CNN',
+        'MaskRCNN': 'Mask R-CNN',
+        'PanopticFPN': 'Panoptic FPN',
+        'RetinaNet': 'RetinaNet',
+    }
+
+    def check_run(self, cfg: dict) -> None:
+        names = {type_name(node) for node in dicts(cfg._cfg_dict)}
+        needing = sorted(names.intersection(_PANOPTIC))
+        if needing and not importlib.util.find_spec('panopticapi'):
+            raise SetupError(
+                f'the config has {" and ".join(needing)}, for which mmdetection needs the package '
+                'panopticapi; it is not on PyPI, run: '
+                'pip install git+https://github.com/cocodataset/panopticapi.git'
+            )
+
+    def task_of(self, cfg: dict) -> str | None:
+        for node in dicts(cfg.get('val_evaluator') or cfg.get('test_evaluator')):
+            if type_name(node) == 'CocoPanopticMetric':
+                return 'panoptic'
+            if type_name(node) == 'CocoMetric':
+                return 'instance' if 'segm' in (node.get('metric') or ()) else self.task
+        return None
+
+    def backbone_of(self, backbone: dict) -> str | None:
+        return super().backbone_of(backbone) or transformer_of(backbone)
+
+    def class_heads(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+        if hasattr(model, 'language_model'):  # class names are given to it as text
+            return
+        for name, _, head in heads_at(model, _HEADS):
+            if not getattr(head, 'class_agnostic', False) and 'RPN' not in type(head).__name__:
+                yield name, head
+
+    def labels_are_classes(self, dataset) -> bool:
+        sample = dataset.get_data_info(0)
+        if 'text' in sample or 'thing_classes' in dataset.metainfo:
+            return False
+        return 'instances' in sample
+
+    def keep_predictions(self, cfg: dict, path: str) -> None:
+        check_pickle(path)
+        metrics_of(cfg).append(dict(type='mmdet.DumpDetResults', out_file_path=path))
+
+    def draw(self, cfg: dict, folder: str) -> None:
+        hook = visualization_hook(cfg)
+        hook.draw = True
+        hook.test_out_dir = os.path.abspath(folder)
+
+    def augment(self, cfg: dict) -> None:
+        if 'mask_head' in cfg.model.get('roi_head', {}) or 'mask_head' in cfg.model:
+            raise SetupError('--tta merges boxes only, and this model predicts masks; leave it out')
+        nms = dict(type='nms', iou_threshold=0.5)
+        cfg.setdefault(  # mmdetection keeps this model in mmengine's own registry
+            'tta_model', dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100))
+        )
+        if 'tta_pipeline' not in cfg:
+            flips = [dict(type='mmdet.RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+            keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+            pack = dict(type='mmdet.PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction'))
+            cfg.tta_pipeline = [
+                *test_sets(cfg)[0].pipeline[:-1],
+                dict(type='TestTimeAug', transforms=[flips, [pack]]),
+            ]
+        super().augment(cfg)
+
+    def predict(self, model: nn.Module, path: Path):
+        from mmdet.apis import inference_detector
+
+        with in_scope_of(model.cfg):
+            return inference_detector(model, str(path))
+
+    def drawn(self, model: nn.Module, picture: np.ndarray, prediction) -> dict[str, np.ndarray]:
+        return super().drawn(model, picture, prediction.cpu())
+
+    def dataset_meta(self, cfg: dict, checkpoint: dict) -> dict:
+        meta = super().dataset_meta(cfg, checkpoint)
+        return {**meta, 'palette': meta.get('palette') or 'random'}
+
+    def input_size(self, cfg: dict) -> tuple[int, int]:
+        """mmdetection's usual size."""
+        return 800, 1280
+
+    def single_pass(
+        self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor'
+    ) -> SinglePass:
+        from .single_pass import DetectorPass
+
+        return DetectorPass(model, shape, mode)

@@ -1,0 +1,1 @@
+"""What the papers published: their tables, and converters of their authors' weights."""

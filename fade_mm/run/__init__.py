@@ -1,0 +1,50 @@
+"""Running a config: checkpoints, checks before a run, exact resumption."""
+
+from fade_mm.errors import SetupError
+from fade_mm.memory import keep_freed_memory
+
+from .checkpoint import (
+    CheckpointFitHook,
+    load_checkpoint,
+    load_fitting,
+    read_checkpoint,
+    use_safe_checkpoints,
+)
+from .config import add_hook, check_loops, check_weights, load_config, pretrained_weights
+from .drawing import DrawingHook
+from .mmengine_fixes import join_processes
+from .models import build_model, init_model
+from .optim import UpsamplerOptimWrapperConstructor
+from .random_state import RandomStateHook
+from .result_hook import ResultHook
+from .resumption import finished, prepare_resumption
+from .runner import CheckedRunner, evaluate
+from .tool import ToolParser, run_tool
+
+__all__ = [
+    'CheckedRunner',
+    'CheckpointFitHook',
+    'DrawingHook',
+    'RandomStateHook',
+    'ResultHook',
+    'SetupError',
+    'ToolParser',
+    'UpsamplerOptimWrapperConstructor',
+    'add_hook',
+    'build_model',
+    'check_loops',
+    'check_weights',
+    'evaluate',
+    'finished',
+    'init_model',
+    'join_processes',
+    'keep_freed_memory',
+    'load_checkpoint',
+    'load_config',
+    'load_fitting',
+    'prepare_resumption',
+    'pretrained_weights',
+    'read_checkpoint',
+    'run_tool',
+    'use_safe_checkpoints',
+]

@@ -1,0 +1,12 @@
+"""Checkpoints: read as data, and loaded into models that they fit."""
+
+from .guard import read_checkpoint, use_safe_checkpoints
+from .loading import CheckpointFitHook, load_checkpoint, load_fitting
+
+__all__ = [
+    'CheckpointFitHook',
+    'load_checkpoint',
+    'load_fitting',
+    'read_checkpoint',
+    'use_safe_checkpoints',
+]

@@ -1,0 +1,118 @@
+"""The files of a data set: whether they are there, and which of them an error is about."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+
+from mmengine.dataset import BaseDataset
+from mmengine.dist import is_main_process
+
+from fade_mm.errors import SetupError, is_bug
+from fade_mm.hosts.base import Host
+
+
+def leaves(dataset) -> Iterator[BaseDataset]:
+    """The data sets inside of any wrappers."""
+    return (x for x in _nested(dataset) if not _inner(x) and isinstance(x, BaseDataset))
+
+
+def transforms(dataset) -> Iterator[Callable]:
+    """What a data set and those inside of it do to a sample."""
+    for x in _nested(dataset):
+        pipeline = getattr(x, 'pipeline', None) or ()
+        yield from getattr(pipeline, 'transforms', pipeline)
+
+
+def _nested(dataset) -> Iterator:
+    yield dataset
+    for item in _inner(dataset):
+        yield from _nested(item)
+
+
+def _inner(dataset) -> list:
+    found = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    return [x for x in found if x is not None]
+
+
+def check_files(dataset: BaseDataset) -> None:
+    """Raise unless each file of a data set on a local disk exists.
+
+    A path says where a file is only if its reader says so: what is read from a storage (LMDB, Ceph
+    with mapped paths, memcached, HTTP), or by a transform that knows no storage, is left alone.
+    One process looks for all, and lists each folder once, which is quick on a network's disks too.
+
+    Raises:
+        SetupError: files are missing.
+    """
+    if not is_main_process() or not _is_local(dataset):
+        return
+    files_of = cache(_files_of)
+    missing = []
+    for index in range(len(dataset)):
+        for key, path in dataset.get_data_info(index).items():
+            if not key.endswith('_path') or not isinstance(path, str) or '://' in path:
+                continue
+            folder, name = os.path.split(path)
+            # The second look is for disks that take a name in other letters than they list.
+            if name not in files_of(folder) and not os.path.isfile(path):
+                missing.append(path)
+    if missing:
+        raise SetupError(
+            f'{len(missing)} files of the data set are missing, the first ones being\n  '
+            + '\n  '.join(missing[:5])
+        )
+
+
+def _is_local(dataset: BaseDataset) -> bool:
+    """Whether all that reads the files of a data set reads them from a disk."""
+    readers = [x for x in transforms(dataset) if hasattr(x, 'backend_args')]
+    storages = [
+        getattr(reader, name, None)
+        for reader in (dataset, *readers)
+        for name in ('backend_args', 'file_client_args')
+    ]
+    names = {storage.get('backend', 'local') for storage in storages if storage}
+    return bool(readers) and names <= {'local', 'disk'}
+
+
+def _files_of(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder or '.') as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:  # there is none, or it may not be listed
+        return set()
+
+
+class NamingPipeline:
+    """A data pipeline whose errors name the files that it was working on.
+
+    Args:
+        pipeline: The data set's own.
+        dataset: The data set.
+        host: Checks what the pipeline has made.
+    """
+
+    def __init__(self, pipeline: Callable, dataset: BaseDataset, host: Host) -> None:
+        self.pipeline = pipeline
+        self.dataset = dataset
+        self.host = host
+
+    def __getattr__(self, name: str):
+        if name.startswith('__') or name == 'pipeline':
+            raise AttributeError(name)
+        return getattr(self.pipeline, name)
+
+    def __call__(self, sample: dict):
+        paths = (value for key, value in sample.items() if key.endswith('_path'))
+        files = [path for path in paths if isinstance(path, str) and path]
+        try:
+            result = self.pipeline(sample)
+        except Exception as error:
+            if is_bug(error):
+                raise
+            raise SetupError(
+                f'cannot read or transform {" with ".join(files) or "a sample"}: '
+                f'{type(error).__name__}: {error}'
+            ) from error
+        self.host.check_sample(result, self.dataset, files)
+        return result

@@ -1,0 +1,145 @@
+"""What mmengine 0.10.7, the latest release, does wrong, and how it is mended here.
+
+A function or class each. Where an issue is known, its number stands there; no release mends one of
+them. (Reading checkpoints, mmengine#1655, has a package of its own, `fade_mm.run.checkpoint`; what
+the analyser of multiply-adds leaves in a model that fails, `fade_mm.hosts.base.SinglePass` keeps
+away from it by a copy.)
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import LoggerHook
+from mmengine.registry import METRICS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from fade_mm.errors import SetupError
+from fade_mm.hosts.base import dicts, find
+
+
+def fit_to_machine(cfg: Config) -> None:
+    """Let a config run as it is without a GPU, and without worker processes.
+
+    mmengine has SyncBN and nccl fail on a CPU and gives data parallelism a device's number there;
+    a data loader that inherits ``persistent_workers`` fails without workers.
+    """
+    for node in dicts(cfg._cfg_dict):
+        if node.get('num_workers') == 0:
+            node['persistent_workers'] = False
+    if torch.cuda.is_available():
+        return
+    if cfg.launcher != 'none':
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+    for node in dicts(cfg._cfg_dict):
+        if node.get('type') == 'SyncBN':
+            node['type'] = 'BN'
+        if node.get('backend') == 'nccl':
+            node['backend'] = 'gloo'
+
+
+def join_processes(launcher: str) -> None:
+    """Join the other processes of a ``torchrun`` without a GPU, which mmengine cannot do."""
+    if launcher == 'pytorch' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')
+
+
+def tell_rules(cfg: Config) -> None:
+    """Let ``save_best`` and early stopping know which direction of a score is better.
+
+    mmengine guesses it by parts of a score's name and fails at others (mmocr#750). Metrics of ours
+    say it in ``better``, by score.
+    """
+    scope = cfg.get('default_scope')
+    known = [_directions(node, scope) for node in dicts(cfg.get('val_evaluator'))]
+    better = {name: rule for directions in known for name, rule in directions.items()}
+    first = set(known[0].values()) if known else set()
+    for node in dicts([cfg.get('default_hooks'), cfg.get('custom_hooks')]):
+        asked = node.get('save_best', node.get('monitor'))
+        if asked is None or node.get('rule') is not None:
+            continue
+        if asked == 'auto':  # the first score of the first metric
+            rules = list(first)[:1] if len(first) == 1 else [None]
+        else:
+            rules = [better.get(x) for x in ([asked] if isinstance(asked, str) else asked)]
+        if all(rules):
+            node['rule'] = rules[0] if isinstance(asked, str) else rules
+
+
+def _directions(evaluator: dict, scope: str | None) -> dict[str, str]:
+    """What a metric says of its scores, by their full names."""
+    metric = find(METRICS, evaluator.get('type'), scope)
+    prefix = evaluator.get('prefix') or getattr(metric, 'default_prefix', None)
+    directions = getattr(metric, 'better', {})
+    return {f'{prefix}/{x}' if prefix else x: rule for x, rule in directions.items()}
+
+
+def separate_logs(runner: Runner) -> None:
+    """Give each process a file for its test's metrics; mmengine has all write into one at once."""
+    for hook in runner.hooks:
+        if isinstance(hook, LoggerHook) and runner.rank:
+            hook.json_log_path = f'{runner.timestamp}.rank{runner.rank}.json'
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that a work dir names as its last one, also after the dir was moved."""
+    path = find_latest_checkpoint(work_dir)
+    if path is None:
+        return None
+    moved = os.path.join(work_dir, os.path.basename(path))
+    return moved if os.path.isfile(moved) else path
+
+
+def take_to(work_dir: str, runtime_info: dict) -> None:
+    """Let the best checkpoints be those in this work dir: what lies elsewhere is not replaced."""
+    for key in [key for key in runtime_info if key.startswith(('best_ckpt', 'last_ckpt'))]:
+        moved = os.path.join(work_dir, os.path.basename(runtime_info.pop(key) or ''))
+        if os.path.isfile(moved):
+            runtime_info[key] = moved
+
+
+class Advanced:
+    """The data of an iteration-based training that goes on.
+
+    mmengine asks for every batch that was trained on before, and drops it (mmengine#1520); those
+    are not read here.
+
+    Args:
+        iterator: Gives the batches that are left.
+        steps: How many were trained on.
+    """
+
+    def __init__(self, iterator: Iterator, steps: int) -> None:
+        self.iterator = iterator
+        self.steps = steps
+
+    def __iter__(self) -> 'Advanced':
+        return self
+
+    def __next__(self):
+        if self.steps:
+            self.steps -= 1
+            return None
+        return next(self.iterator)
+
+
+@contextmanager
+def naming_empty_data(dataloader: dict) -> Iterator[None]:
+    """Say of a data set without samples that it is one (mmdetection#9610)."""
+    try:
+        yield
+    except ValueError as error:
+        if 'need at least one array' not in str(error):
+            raise
+        config = {k: v for k, v in dataloader['dataset'].items() if k != 'pipeline'}
+        raise SetupError(
+            f'the data set has no samples: {config}; check its folders, the suffixes of its '
+            'file names, and that metainfo.classes names the categories of its annotations'
+        ) from error

@@ -1,0 +1,63 @@
+"""What every command-line tool does before and after its own work."""
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable
+
+from torch import distributed
+
+from fade_mm.errors import SetupError
+
+from .checkpoint import use_safe_checkpoints
+
+
+class ToolParser(argparse.ArgumentParser):
+    """A parser that shows a tool's docstring as it is, and knows ``--traceback``.
+
+    Args:
+        description: The docstring.
+        **kwargs: As in ``ArgumentParser``.
+    """
+
+    def __init__(self, description: str | None = None, **kwargs) -> None:
+        kwargs['formatter_class'] = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, **kwargs)
+        self.add_argument(
+            '--traceback',
+            action=_Debug,
+            nargs=0,
+            help='show where an error comes from (also with FADE_MM_DEBUG=1)',
+        )
+
+
+class _Debug(argparse.Action):
+    """Sets the variable, which other processes inherit."""
+
+    def __call__(self, *_) -> None:
+        os.environ['FADE_MM_DEBUG'] = '1'
+
+
+def run_tool(main: Callable[[], int | None]) -> None:
+    """Run a tool's ``main``; exit with its code, if not 0, or with a `SetupError`'s message.
+
+    Checkpoints are read as data alone. Processes that ``main`` has joined are left when its work is
+    done. With ``FADE_MM_DEBUG=1`` in the environment, errors keep their stack traces.
+    """
+    use_safe_checkpoints()
+    try:
+        code = main()
+    except SetupError as error:
+        if os.environ.get('FADE_MM_DEBUG', '0') != '0':
+            raise
+        # An error in a data loader's process arrives inside of that process's stack trace.
+        message = str(error).rsplit('SetupError: ', 1)[-1].strip()
+        sys.exit(f'error: {message}')
+    if distributed.is_available() and distributed.is_initialized():
+        # Threads of the group that still run while Python ends abort the process. They end with the
+        # group, which a model that is only waiting to be collected keeps alive.
+        gc.collect()
+        distributed.destroy_process_group()
+    if code:
+        sys.exit(code)

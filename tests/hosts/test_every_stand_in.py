@@ -1,0 +1,115 @@
+"""What holds for every class of ours that stands in for a host library's."""
+
+import importlib
+
+import pytest
+import torch
+from torch import nn
+
+from fade_mm.hosts import Host, host_of, stand_ins
+from fade_mm.hosts.base import StandIn, stand_in_of
+from fade_mm.registry import HOSTS
+from tests.hosts.standing_in import PAIRS, UPSAMPLING
+from tests.layers import every_upsampler
+
+stand_in = pytest.mark.parametrize('name', PAIRS)
+upsampling = pytest.mark.parametrize('name', UPSAMPLING)
+
+
+def varied(module):
+    """The module in evaluation mode, nothing in it left at a constant."""
+    torch.manual_seed(0)
+    module.init_weights()
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(torch.randn_like(p), alpha=0.05)
+    return module.eval()
+
+
+def build(name, **kwargs):
+    torch.manual_seed(0)
+    pair = PAIRS[name]
+    return pair.ours(**pair.arguments, **kwargs)
+
+
+def test_none_is_left_out():
+    """A row in `standing_in.PAIRS` is all that a new one needs to be tested here."""
+    assert set(PAIRS) == set(stand_ins.__all__)
+    takes_upsamplers = {x for x in PAIRS if issubclass(getattr(stand_ins, x), StandIn)}
+    assert set(UPSAMPLING) == takes_upsamplers
+
+
+@stand_in
+def test_without_an_upsampler_it_is_the_host_bit_for_bit(name):
+    pair = PAIRS[name]
+    theirs, mine = varied(pair.theirs(**pair.arguments)), build(name).eval()
+    mine.load_state_dict(theirs.state_dict(), strict=True)
+    for size in [(16, 24), (17, 23)]:
+        expected, outs = pair.outputs(theirs, *size), pair.outputs(mine, *size)
+        assert all(torch.equal(a, b) for a, b in zip(outs, expected, strict=True))
+
+
+@upsampling
+@every_upsampler
+def test_every_upsampler_learns_at_odd_sizes(name, cfg):
+    made = build(name, upsample_cfg=cfg)
+    assert len(made.upsamplers) == PAIRS[name].upsamplers
+    sum(x.square().mean() for x in PAIRS[name].outputs(made, 33, 47)).backward()
+    for key, p in made.upsamplers.named_parameters():
+        assert ('bconv_DP' in key) if p.grad is None else p.grad.any(), key
+    others = {key: p.grad for key, p in made.named_parameters() if 'upsamplers' not in key}
+    assert all(grad is not None for grad in others.values())
+
+
+@upsampling
+@every_upsampler
+def test_every_upsampler_has_its_own_start(name, cfg):
+    """After the host's own, which may start every convolution anew, or none of the upsamplers."""
+    made = build(name, upsample_cfg=cfg)
+    starts = {id(up): up.init_weights for up in made.upsamplers}
+    for up in made.upsamplers:
+
+        def start(up=up):
+            starts[id(up)]()
+            for p in up.parameters():
+                nn.init.constant_(p, 0.125)
+
+        up.init_weights = start
+    for p in made.parameters():
+        nn.init.constant_(p, 7.0)
+    made.init_weights()
+    assert all((p == 0.125).all() for p in made.upsamplers.parameters())
+
+
+@upsampling
+def test_the_gate_is_on_where_the_host_does_not_add_the_feature_itself(name):
+    def gates(**arguments):
+        ups = build(name, upsample_cfg=dict(type='fade', **arguments)).upsamplers
+        return {up.gate_generator is not None for up in ups}
+
+    assert gates() == {PAIRS[name].skip is None}
+    assert gates(gating=True) == {True}
+
+
+@upsampling
+def test_it_says_how_its_host_upsamples(name):
+    assert getattr(stand_ins, name).stock_upsampler in ('Nearest', 'Bilinear')
+
+
+@upsampling
+def test_it_is_found_by_its_hosts_class(name):
+    assert stand_in_of(PAIRS[name].theirs) is stand_in_of(PAIRS[name].ours) is PAIRS[name].ours
+
+
+@pytest.mark.parametrize('host', [x for x in HOSTS.module_dict.values() if x.stand_ins])
+def test_a_host_is_found_by_the_classes_that_it_names(host):
+    for full_name in host.models:
+        module, _, name = full_name.rpartition('.')
+        cls = getattr(importlib.import_module(module), name)
+        assert f'{cls.__module__}.{cls.__qualname__}' == full_name
+        concrete = type('Concrete', (cls,), dict.fromkeys(getattr(cls, '__abstractmethods__', ())))
+        assert type(host_of(dict(model=dict(type=concrete)))) is host
+
+
+def test_any_other_model_has_a_host_too():
+    assert type(host_of(nn.Linear(1, 1))) is Host

@@ -1,0 +1,86 @@
+"""What configs are called in tables."""
+
+from pathlib import Path
+
+import pytest
+
+from fade_mm.hosts import host_of
+from fade_mm.papers import tables
+from fade_mm.run import load_config
+from fade_mm.run.naming import UPSAMPLERS, data_of, host_name, upsampler_of
+from fade_mm.run.results import TASKS, read_runs
+from fade_mm.upsamplers import FADE
+
+ROOT = Path(__file__).parents[2]
+ROWS = [row for row in tables.read_rows() if row.config]
+SOME = [row for row in ROWS if row.host == 'SegFormer-B1' or row in tables.bases(ROWS).values()]
+
+
+@pytest.mark.parametrize('row', SOME, ids=lambda row: f'{row.host} {row.upsampler}')
+def test_configs_have_the_names_of_the_papers_tables(row):
+    cfg = load_config(row.config)
+    assert upsampler_of(cfg) == row.upsampler
+    host = row.host.removesuffix(" (mmsegmentation's head)")
+    assert host_name(cfg) == host.replace('SegFormer-B1', 'SegFormer MiT-B1')
+    task = host_of(cfg).task_of(cfg)
+    assert task == row.table if row.table in TASKS else task in TASKS
+    assert data_of(cfg.val_dataloader) == ('ADE20K' if 'ade20k' in row.config else 'COCO')
+
+
+def test_names_are_those_of_the_papers_tables():
+    assert set(UPSAMPLERS) == {row.upsampler for row in ROWS}
+
+
+CONFIGS = {run['config']: run for run in read_runs(ROOT / 'docs/results.yml')}
+
+
+@pytest.mark.parametrize('name', CONFIGS, ids=lambda name: Path(name).stem)
+def test_our_runs_have_the_names_of_their_configs(name):
+    run, cfg = CONFIGS[name], load_config(str(ROOT / name))
+    assert host_of(cfg).task_of(cfg) == run['task']
+    assert data_of(cfg.val_dataloader) == run['data']
+    assert host_name(cfg) == run['host']
+    assert upsampler_of(cfg) == run['upsampler']
+
+
+def of_mmdet(**model):
+    return dict(model=model, default_scope='mmdet')
+
+
+@pytest.mark.parametrize(
+    ('upsample_cfg', 'name'),
+    [
+        (dict(mode='nearest'), 'Nearest'),
+        (dict(type='sapa'), 'SAPA-B'),
+        (dict(type='fade', mode='nearest', embedding_dim=64), 'FADE'),
+        (dict(type='fade_mm.fade_lite'), 'FADE-Lite'),
+        (dict(type=FADE), 'FADE'),
+        (dict(type='a2u', downsampling=False), 'A2U'),
+        (dict(type='fade', embedding_dim=32), None),
+        (dict(type='deconv', kernel_size=5), None),
+        (dict(type='somebody_elses'), None),
+    ],
+)
+def test_an_upsampler_is_named_by_what_it_does(upsample_cfg, name):
+    neck = dict(type='fade_mm.FPN', upsample_cfg=upsample_cfg)
+    assert upsampler_of(of_mmdet(neck=neck)) == name
+
+
+def test_nothing_is_guessed():
+    two = of_mmdet(neck=dict(type='FPN'), decode_head=dict(type='mmseg.UPerHead'))
+    assert upsampler_of(two) is None
+    assert upsampler_of(of_mmdet(type='YOLOX')) is None
+    resnet = dict(type='ResNet', depth=18)
+    assert host_name(of_mmdet(type='RetinaNet', backbone=resnet)) == 'RetinaNet R18'
+    assert host_name(of_mmdet(type='YOLOX', backbone=resnet)) is None
+    assert host_name(of_mmdet(type='RetinaNet', backbone=dict(type='MyNet'))) is None
+    assert host_name(of_mmdet(type='RetinaNet')) is None
+    assert data_of(None) is None
+    assert data_of(dict(dataset=dict(dataset=dict(data_root='/some/where/potsdam/')))) == 'potsdam'
+
+
+def test_test_time_augmentation_changes_no_name():
+    cfg = load_config(str(ROOT / next(iter(CONFIGS))))
+    augmented = dict(model=dict(type='SegTTAModel', module=cfg.model), default_scope='mmseg')
+    assert host_name(augmented) == host_name(cfg) == 'SegFormer MiT-B0'
+    assert upsampler_of(augmented) == upsampler_of(cfg) == 'Bilinear'

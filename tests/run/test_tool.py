@@ -1,0 +1,73 @@
+"""What a user sees of errors and of the log."""
+
+import os
+import re
+
+import pytest
+
+from fade_mm import run as running
+from fade_mm.errors import SetupError, is_bug, naming_build_errors
+from fade_mm.upsamplers import FADE, build_upsampler
+from tests.tools import CAMVID, camvid_options, config, run
+
+
+@pytest.fixture(autouse=True)
+def no_variable_stays(monkeypatch):
+    monkeypatch.setenv('FADE_MM_DEBUG', '0')
+
+
+def fail():
+    raise SetupError('the data set is not there')
+
+
+def test_errors_are_one_line_unless_asked_otherwise(monkeypatch):
+    with pytest.raises(SystemExit, match=r'^error: the data set is not there$'):
+        running.run_tool(fail)
+    parser = running.ToolParser('Does nothing.')
+    parser.parse_args(['--traceback'])
+    with pytest.raises(SetupError):
+        running.run_tool(fail)
+    assert os.environ['FADE_MM_DEBUG'] == '1'
+
+
+def caught(action):
+    with pytest.raises(Exception) as info:  # noqa: PT011
+        action()
+    return info.value
+
+
+def test_a_fault_of_ours_is_told_from_a_users(monkeypatch):
+    assert not is_bug(caught(lambda: FADE(0)))  # what we raise
+    assert not is_bug(caught(lambda: int('x')))
+    assert not is_bug(caught(lambda: build_upsampler(dict(type='fade', kernel=5), 8, 8)))
+    monkeypatch.setattr('fade_mm.upsamplers.fade.KernelGenerator', None, raising=False)
+    monkeypatch.setattr('fade_mm.upsamplers.build.as_skip', None)
+    broken = caught(lambda: build_upsampler(dict(type='fade'), 8, 8))
+    assert is_bug(broken)
+    with pytest.raises(TypeError, match='NoneType'), naming_build_errors():
+        build_upsampler(dict(type='fade'), 8, 8)
+    with pytest.raises(SetupError, match='the model cannot be built: '), naming_build_errors():
+        FADE(0)
+
+
+@pytest.mark.parametrize(
+    'tool',
+    ['train', 'test', 'image_demo', 'get_flops', 'export_onnx', 'results', 'paper_tables',
+     'benchmark_train', 'demo', 'model_converters/fade_official'],
+)  # fmt: skip
+def test_every_tool_that_hides_traces_can_show_them(tool, capsys):
+    with pytest.raises(SystemExit):
+        run(tool, '--help')
+    assert '--traceback' in capsys.readouterr().out
+
+
+def test_the_log_before_the_first_iteration_fits_on_a_screen(segmentation_root, tmp_path, capfd):
+    options = camvid_options(segmentation_root, iterations=1)
+    cfg = config(CAMVID, 'fade')
+    run('train', cfg, '--work-dir', tmp_path, '--cfg-options', *options)
+    shown = re.sub(r'(?s)Iter\(train\).*', '', capfd.readouterr().out)
+    assert len(shown.splitlines()) < 50
+    kept = next(tmp_path.glob('*/*.log')).read_text()
+    for part in ('System environment', 'Config:', 'Hooks will be executed'):
+        assert part in kept
+        assert part not in shown
