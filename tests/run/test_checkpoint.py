@@ -202,7 +202,7 @@ def test_resuming_from_a_program_runs_nothing(index, tmp_path, segmentation_root
     content = list(programs(f'open({str(victim)!r}, "w")'))[index]
     torch.save(content, tmp_path / 'a.pth')
     options = camvid_options(segmentation_root, resume=True, load_from=tmp_path / 'a.pth')
-    with pytest.raises(SystemExit, match='^error: '):
+    with pytest.raises(SystemExit, match=r'^error: '):
         run(
             'train', config(CAMVID, 'bilinear'), '--work-dir', tmp_path / 'w',
             '--cfg-options', *options,
