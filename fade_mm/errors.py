@@ -1,5 +1,6 @@
 """Errors for the person who set a run up."""
 
+import os
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,11 @@ def unavailable(weights: str, reason: str) -> SetupError:
             '(model.pretrained=FILE or None, where the config has that)'
         )
     return SetupError(message)
+
+
+def debugging() -> bool:
+    """Whether errors keep their stack traces: ``FADE_MM_DEBUG=1``, which ``--traceback`` sets."""
+    return os.environ.get('FADE_MM_DEBUG', '0') != '0'
 
 
 @contextmanager

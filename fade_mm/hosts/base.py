@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -316,11 +317,11 @@ def _class_of_model(cfg: Mapping) -> type:
 
 def _missing(named: str, reason: str) -> SetupError:
     library = named.partition('.')[0]
-    for host in HOSTS.module_dict.values():
-        if host.library == library:
-            reason += f'; run: pip install {host.packages}'
-            break
-    return SetupError(f'the model cannot be built: {named} is not to be had ({reason})')
+    packages = {host.library: host.packages for host in HOSTS.module_dict.values()}
+    advice = 'check its name, and custom_imports'
+    if library in packages and (not find_spec(library) or reason != 'it is not registered'):
+        advice = f'run: pip install {packages[library]}'
+    return SetupError(f'the model cannot be built: there is no {named} ({reason}); {advice}')
 
 
 def resolve(kind: object, scope: str | None = None) -> object:

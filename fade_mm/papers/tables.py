@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from fade_mm.analysis.complexity import HostCount, count_parameters, predicting_model
-from fade_mm.run import SetupError, evaluate, load_config
+from fade_mm.errors import SetupError, debugging
+from fade_mm.run import evaluate, load_config
 
 DATA = Path(__file__).with_suffix('.yml')
 ROOT = Path(__file__).parents[2]
@@ -183,6 +184,8 @@ def _score(row: Row, folder: Path | None, report: Callable[[str], None], work_di
             report(f'evaluating {checkpoint}')
             row.metrics = scores(row, config or row.config, checkpoint, work_dir)
         except Exception as error:  # what the other rows took hours for must not be lost
+            if debugging():
+                raise
             known = isinstance(error, (SetupError, OSError))
             row.remark = ('' if known else f'{type(error).__name__}: ') + _one_line(error)
             report(row.remark)

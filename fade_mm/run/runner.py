@@ -48,6 +48,8 @@ class CheckedRunner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(lambda record: not str(record.msg).startswith(_FOR_THE_FILE))
+            elif isinstance(handler, logging.FileHandler):
+                logger.info(f'Environment, config and hooks are in {handler.baseFilename}')
         return logger
 
     def build_dataloader(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import distributed
 
-from fade_mm.errors import SetupError
+from fade_mm.errors import SetupError, debugging
 
 from .checkpoint import use_safe_checkpoints
 
@@ -49,7 +49,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     try:
         code = main()
     except SetupError as error:
-        if os.environ.get('FADE_MM_DEBUG', '0') != '0':
+        if debugging():
             raise
         # An error in a data loader's process arrives inside of that process's stack trace.
         message = str(error).rsplit('SetupError: ', 1)[-1].strip()

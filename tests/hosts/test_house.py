@@ -13,8 +13,9 @@ from fade_mm.registry import HOSTS
 from tests.tools import ROOT
 
 OLD = {'engine', 'evaluation', 'models', 'visualization'}  # re-exports of names that moved
-LIBRARIES = {host.library for host in HOSTS.module_dict.values()} - {'toy'}
-FOLDERS = [ROOT / 'fade_mm/hosts' / library for library in sorted(LIBRARIES)]
+KNOWN = [host for host in HOSTS.module_dict.values() if host.__module__.startswith('fade_mm.')]
+LIBRARIES = {host.library for host in KNOWN}
+FOLDERS = [ROOT.joinpath(*host.__module__.split('.')) for host in KNOWN]
 ELSEWHERE = [
     path
     for folder in ('fade_mm', 'tools')
