@@ -78,7 +78,7 @@ setup(
     package_data={'fade_mm': ['py.typed', 'papers/tables.yml']},
     python_requires='>=3.11,<3.13',
     install_requires=[
-        'torch',
+        'torch>=2.4',
         'mmcv>=2.0.0,<2.2.0',
         'mmengine>=0.10',
         'matplotlib',

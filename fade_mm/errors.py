@@ -4,6 +4,7 @@ import os
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 _HERE = Path(__file__).parent
@@ -42,13 +43,45 @@ def naming_build_errors() -> Iterator[None]:
     except _MENDABLE as error:
         if is_bug(error):
             raise
-        raise SetupError(f'the model cannot be built: {error}') from error
+        raise SetupError(f'the model cannot be built: {explained(error) or error}') from error
 
 
 def is_bug(error: Exception) -> bool:
     """Whether an error is a fault of fade_mm: a line of its code failed that raises nothing."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return Path(place.filename).is_relative_to(_HERE) and not place.line.startswith('raise')
+
+
+def explained(error: Exception) -> str | None:
+    """What an error of the libraries says of a config or an installation; ``None`` of others."""
+    frame = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    building = frame.f_code.co_filename.endswith('build_functions.py')  # mmengine's, by config
+    if building and isinstance(error, KeyError) and frame.f_locals.get('obj_type'):
+        return _unregistered(frame.f_locals['obj_type'], frame.f_locals['registry'])
+    if building and isinstance(error, TypeError):
+        return str(error)
+    if isinstance(error, ImportError):
+        return str(error)
+    if 'find_unused_parameters' in str(error):
+        return (
+            'some parameters got no gradient, which data parallel training has to be told: set '
+            '--cfg-options find_unused_parameters=True'
+        )
+    return None
+
+
+def _unregistered(name: str, registry) -> str:
+    """That no registry has a name, and the nearest one that exists."""
+    while registry.parent is not None:
+        registry = registry.parent
+    known = {name: name for name in registry.module_dict}
+    for scope, child in registry.children.items():
+        known |= {f'{scope}.{name}': f'{scope}.{name}' for name in child.module_dict}
+        known |= {name: f'{scope}.{name}' for name in child.module_dict if name not in known}
+    lower = {key.lower(): full for key, full in known.items()}
+    near = get_close_matches(name.lower(), lower, 1)
+    hint = f'; there is {lower[near[0]]}' if near else ''
+    return f"no {registry.name} is called '{name}'{hint} (custom_imports brings in one of yours)"
 
 
 def listed(faults: Sequence[str]) -> str:

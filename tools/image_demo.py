@@ -3,7 +3,6 @@
 import argparse
 import sys
 import warnings
-from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import nn
 from fade_mm import run
 from fade_mm.analysis.views import overlay, watch_upsamplers
 from fade_mm.hosts import host_of
+from fade_mm.run.drawing import distinct_names
 from fade_mm.upsamplers import named_upsamplers
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
@@ -34,6 +34,7 @@ def parse_args() -> argparse.Namespace:
         help="also draw each upsampler's gate (if it has one) and the entropy of its kernels, "
         'from blue (0) to yellow (1)',
     )
+    parser.add_argument('--overwrite', action='store_true', help='replace pictures that are there')
     parser.add_argument('--device', help='e.g. cpu or cuda:0 (default: the best there is)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     return parser.parse_args()
@@ -85,6 +86,12 @@ def predict(model: nn.Module, path: Path, picture: np.ndarray, show_gate: bool) 
 def main() -> int:
     args = parse_args()
     images = find_images(args.images)
+    names = distinct_names(images)
+    there = [name for name in names.values() if (args.out_dir / f'{name}.png').exists()]
+    if there and not args.overwrite:
+        raise run.SetupError(
+            f'{args.out_dir} has {there[0]}.png already; give another --out-dir, or --overwrite'
+        )
     model = load_model(args)
     if args.show_gate and host_of(model).slides(model):
         raise run.SetupError(
@@ -94,7 +101,6 @@ def main() -> int:
     if args.show_gate and not any(named_upsamplers(model)):
         print('the model has no upsampler of ours: neither gates nor entropies are drawn')
     args.out_dir.mkdir(parents=True, exist_ok=True)
-    stems = Counter(path.stem for path in images)
     unreadable = 0
     for path in images:
         picture = cv2.imread(str(path)) if path.is_file() else None
@@ -103,9 +109,8 @@ def main() -> int:
             print(f'{path} {reason}; skipped', file=sys.stderr)
             unreadable += 1
             continue
-        name = path.stem if stems[path.stem] == 1 else path.name
         for ending, content in predict(model, path, picture, args.show_gate).items():
-            cv2.imwrite(str(args.out_dir / f'{name}{ending}.png'), content)
+            cv2.imwrite(str(args.out_dir / f'{names[path]}{ending}.png'), content)
     print(f'{len(images) - unreadable} of {len(images)} pictures: {args.out_dir}')
     return 1 if unreadable else 0
 

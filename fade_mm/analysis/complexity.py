@@ -52,7 +52,9 @@ def count_flops(model: nn.Module, shape: tuple[int, int]) -> int:
     host = host_of(model)
     failures = []
     for mode in ('tensor', 'predict'):
-        analysis = FlopAnalyzer(host.single_pass(model, shape, mode), (torch.rand(1, 3, *shape),))
+        analysis = FlopAnalyzer(
+            host.single_pass(model, shape, mode), (torch.rand(1, host.channels(model), *shape),)
+        )
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         try:
             return int(analysis.total())
@@ -75,10 +77,12 @@ class HostCount:
 
     def __init__(self, model: nn.Module, shape: tuple[int, int]) -> None:
         self._sizes = {}
-        single = host_of(model).single_pass(model, shape)
+        host = host_of(model)
+        single = host.single_pass(model, shape)
         for name, up in named_upsamplers(single.model):
             up.register_forward_pre_hook(lambda _, args, name=name: self._record(name, args))
-        total = count_as_published(single, (torch.rand(1, 3, *shape),))
+        image = torch.rand(1, host.channels(model), *shape)
+        total = count_as_published(single, (image,))
         self._host = total - self._upsampling(model)
 
     def __call__(self, model: nn.Module) -> int:

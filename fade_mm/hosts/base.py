@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +14,16 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import DATASETS, MODELS, VISUALIZERS, DefaultScope, Registry
 from mmengine.structures import BaseDataElement
+from mmengine.visualization import Visualizer
+from PIL import Image
 from torch import Tensor, nn
 
 from fade_mm.errors import SetupError
 from fade_mm.registry import HOSTS
 from fade_mm.registry import MODELS as OURS
 from fade_mm.upsamplers import named_upsamplers
+
+_ORIENTATION = 0x0112  # EXIF's number of it
 
 
 class Host:
@@ -103,13 +107,28 @@ class Host:
         """Whether the labels of a data set are indices of its ``metainfo``'s classes."""
         return False
 
-    def check_sample(self, sample: dict, dataset, files: list[str]) -> None:
-        """Raise where a sample that a pipeline has made has a label that is no class's.
+    def noting_names(self) -> AbstractContextManager:
+        """Data sets that are built within keep the names of classes that their files have."""
+        return nullcontext()
+
+    def check_dataset(self, dataset, place: str) -> None:
+        """Raise where the classes of a data set are not those of its files.
 
         Args:
-            sample: The pipeline's result.
+            dataset: The data set.
+            place: The key of its data loader, for the message.
+        """
+
+    def watch(self, dataset) -> None:
+        """Let a data set's transforms look at what they read, each file once."""
+
+    def check_sample(self, sample: dict, result: dict, dataset) -> None:
+        """Raise where what a pipeline has made does not fit its files or classes.
+
+        Args:
+            sample: What the pipeline was given.
+            result: What it has made of that.
             dataset: The data set that it is of.
-            files: What it was read from.
         """
 
     # Testing
@@ -131,10 +150,8 @@ class Host:
         """Let a test draw its predictions into a folder, with the config's visualizer."""
         if not cfg.get('visualizer'):
             raise SetupError('--show-dir needs a visualizer in the config')
-        cfg.custom_hooks = [
-            *(cfg.get('custom_hooks') or []),
-            dict(type='fade_mm.DrawingHook', folder=folder),
-        ]
+        drawing = dict(type='fade_mm.DrawingHook', folder=folder)
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), drawing]
 
     def augment(self, cfg: dict) -> None:
         """Let a test merge the predictions of augmented images, as ``tta_model`` says."""
@@ -170,16 +187,16 @@ class Host:
             picture: What was predicted for ``(h, w, 3)``, BGR, uint8.
             prediction: From `predict`.
         """
-        with in_scope_of(model.cfg):
-            unsaved = dict(model.cfg.visualizer, name='drawn', vis_backends=None)
-            visualizer = VISUALIZERS.build(unsaved)
-        self.tell_classes(visualizer, model.dataset_meta)
+        visualizer = self.visualizer(model.cfg, model.dataset_meta)
         visualizer.add_datasample('', picture[..., ::-1], prediction, draw_gt=False)
         return {'': visualizer.get_image()[..., ::-1]}
 
-    def tell_classes(self, visualizer, dataset_meta: dict) -> None:
-        """Tell a visualizer the names and colours of classes."""
+    def visualizer(self, cfg: dict, dataset_meta: dict) -> Visualizer:
+        """A config's visualizer, that knows names and colours of classes, and saves nothing."""
+        with in_scope_of(cfg):
+            visualizer = VISUALIZERS.build(dict(cfg.visualizer, name='drawn', vis_backends=None))
         visualizer.dataset_meta = dataset_meta
+        return visualizer
 
     def dataset_meta(self, cfg: dict, checkpoint: dict) -> dict:
         """Names and colours of classes: those of a checkpoint, else of a config's test set."""
@@ -222,6 +239,11 @@ class Host:
     def slides(self, model: nn.Module) -> bool:
         """Whether a model predicts window by window, so that its features show the last one."""
         return (getattr(model, 'test_cfg', None) or {}).get('mode') == 'slide'
+
+    def channels(self, model: nn.Module) -> int:
+        """How many channels a model's pictures have: those of its first convolution."""
+        convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+        return next((m.in_channels for m in convolutions), 3)
 
     # Counting and export
 
@@ -404,6 +426,18 @@ class Exported:
     output: str
 
 
+def turned(path: str) -> str:
+    """What to say of a picture whose file asks to be turned, as OpenCV does; ``''`` of others."""
+    with suppress(OSError), Image.open(path) as picture:
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+        if orientation != 1:
+            return (
+                f'; its file asks to be turned (EXIF orientation {orientation}): save it as it is '
+                "to be seen, or read it with color_type='color_ignore_orientation'"
+            )
+    return ''
+
+
 def dicts(node: object) -> Iterator[dict]:
     """All dicts in a config, from the outside in."""
     children = ()
@@ -447,20 +481,6 @@ def test_sets(cfg: dict) -> list[dict]:
 def _leaves(dataset: dict) -> list[dict]:
     inner = dataset.get('datasets') or [dataset.get('dataset')]
     return [dataset] if inner == [None] else [leaf for x in inner for leaf in _leaves(x)]
-
-
-def visualization_hook(cfg: dict) -> dict:
-    """The hook of a config that draws.
-
-    Raises:
-        SetupError: there is none, or no visualizer.
-    """
-    hook = (cfg.get('default_hooks') or {}).get('visualization')
-    if hook is None:
-        raise SetupError('--show-dir needs default_hooks.visualization in the config')
-    if not cfg.get('visualizer'):
-        raise SetupError('--show-dir needs a visualizer in the config')
-    return hook
 
 
 def check_pickle(path: str) -> None:

@@ -54,7 +54,7 @@ class BoundaryIoUMetric(BaseMetric):
                     'BoundaryIoUMetric out of the evaluator'
                 )
             pred, truth = (
-                sample[name]['data'].squeeze(0).cpu().numpy()
+                sample[name]['data'].squeeze(0).cpu().numpy().astype(np.int64)  # or 0.0 and 1.0
                 for name in ('pred_sem_seg', 'gt_sem_seg')
             )
             ignored = truth == self.ignore_index

@@ -11,6 +11,11 @@ from . import backend, decomposition
 from .checks import is_tracing
 from .problem import Problem
 
+if not hasattr(torch.library, 'custom_op'):
+    raise ImportError(
+        f"fade_mm needs torch 2.4 or newer, this is {torch.__version__}; pip install 'torch>=2.4'"
+    )
+
 _ARGUMENTS = (
     'Tensor de, Tensor logits, Tensor? logits_de, Tensor? gate, Tensor? en, '
     'int scale_factor, bool softmax'

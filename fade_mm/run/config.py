@@ -24,6 +24,9 @@ _LOOPS = {  # mmengine takes all parts of a loop or none
 }
 
 
+_HOSTS_OWN = ('type', 'scale_factor')  # what is not one upsampler's
+
+
 def load_config(
     name: str, cfg_options: dict | None = None, work_dir: str | None = None, launcher: str = 'none'
 ) -> Config:
@@ -34,7 +37,8 @@ def load_config(
         cfg_options: Values that override the config's, by dotted keys. An upsampler that gets
             another ``type`` loses the arguments that the config had for the one before, and a line
             on standard error says which. Default: none.
-        work_dir: Where results go. Default: the config's own, else ``work_dirs/<config's name>``.
+        work_dir: Where results go. Default: the config's own, else ``work_dirs/<config's name>``,
+            with the upsamplers that the options name, so that no other run lies there.
         launcher: Job launcher. Default: ``'none'``.
 
     Returns:
@@ -54,7 +58,7 @@ def load_config(
         raise SetupError(f'config {name} has no model; give a config of a whole model')
     host_of(cfg).check_model(cfg)
     cfg.launcher = launcher
-    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}'
+    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}{_swap(options)}'
     mmengine_fixes.fit_to_machine(cfg)
     mmengine_fixes.tell_rules(cfg)
     return cfg
@@ -143,6 +147,12 @@ def _read(name: str) -> Config:
         ) from error
 
 
+def _swap(options: dict) -> str:
+    """What a work dir's name says of upsamplers that options bring in."""
+    given = (kind for key, kind in _flat(options) if key.endswith('upsample_cfg.type'))
+    return ''.join(f'_{type_name(dict(type=kind))}' for kind in dict.fromkeys(given))
+
+
 def _libraries() -> list[str]:
     """How configs of the host libraries' own are written."""
     HOSTS.import_from_location()
@@ -159,12 +169,18 @@ def _drop_arguments(cfg: Config, options: dict) -> None:
         if not isinstance(node, dict) or not _is_upsampler(node.get('type')):
             continue
         old, new = type_name(node), type_name(dict(type=kind))
-        if old == new:
+        if _layer(node['type']) == _layer(kind):
             continue
-        inherited = {name: node.pop(name) for name in list(node) if name != 'type'}
+        inherited = {name: node.pop(name) for name in list(node) if name not in _HOSTS_OWN}
         dropped = [f'{k}={v!r}' for k, v in inherited.items() if f'{place}.{k}' not in given]
         if dropped:
             print(f"{place} is {new} now, without {old}'s {', '.join(dropped)}", file=sys.stderr)
+
+
+def _layer(kind: object) -> object:
+    """What an upsampler's ``type`` stands for; presets of one class are different layers."""
+    name = kind.removeprefix('fade_mm.') if isinstance(kind, str) else kind
+    return upsamplers.UPSAMPLERS.get(name, name)
 
 
 def _is_upsampler(kind: object) -> bool:

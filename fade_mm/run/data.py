@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 
 from fade_mm.errors import SetupError, is_bug
-from fade_mm.hosts.base import Host
+from fade_mm.hosts.base import Host, dicts
 
 
 def leaves(dataset) -> Iterator[BaseDataset]:
@@ -32,6 +32,22 @@ def _nested(dataset) -> Iterator:
 def _inner(dataset) -> list:
     found = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     return [x for x in found if x is not None]
+
+
+def check_class_names(dataloader: dict, place: str) -> None:
+    """Raise where a config has a text for the classes of a data set, whose letters would count.
+
+    Args:
+        dataloader: The config of a data loader.
+        place: Its key, for the message.
+    """
+    for node in dicts(dataloader):
+        classes = (node.get('metainfo') or {}).get('classes')
+        if isinstance(classes, str) and not os.path.isfile(classes):
+            raise SetupError(
+                f'{place}: metainfo.classes is the text {classes!r}, which would count as '
+                f'{len(classes)} classes; write metainfo=dict(classes=({classes!r},))'
+            )
 
 
 def check_files(dataset: BaseDataset) -> None:
@@ -114,5 +130,5 @@ class NamingPipeline:
                 f'cannot read or transform {" with ".join(files) or "a sample"}: '
                 f'{type(error).__name__}: {error}'
             ) from error
-        self.host.check_sample(result, self.dataset, files)
+        self.host.check_sample(sample, result, self.dataset)
         return result

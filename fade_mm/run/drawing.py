@@ -1,29 +1,70 @@
 """Pictures of what a test predicts."""
 
+import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import mmcv
 from mmengine.hooks import Hook
 
+from fade_mm.errors import SetupError
+from fade_mm.hosts.base import host_of
 from fade_mm.registry import HOOKS
+
+from .data import leaves
+
+
+def distinct_names(paths: Iterable[Path]) -> dict[Path, str]:
+    """A name for each file: its stem, or what tells it from others of that stem.
+
+    Args:
+        paths: The files.
+    """
+    paths = list(dict.fromkeys(paths))
+    stems = Counter(path.stem for path in paths)
+    top = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ''
+    return {
+        path: path.stem
+        if stems[path.stem] == 1
+        else os.path.relpath(path.absolute(), top).replace(os.sep, '_')
+        for path in paths
+    }
 
 
 @HOOKS.register_module()
 class DrawingHook(Hook):
-    """Draws a test's predictions with the runner's visualizer, for libraries without such a hook.
+    """Draws a test's predictions with the runner's visualizer, beside the truth if it is known.
+
+    Each picture is named after its input; where two inputs have one name, after their paths.
 
     Args:
-        folder: Where the pictures go; each is named after its input.
+        folder: Where the pictures go; it must be empty or new.
     """
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise SetupError(f'{folder} is there already; give another folder for pictures')
+
+    def before_test(self, runner) -> None:
+        """Find out how the pictures are to be named."""
+        meta = runner.test_dataloader.dataset.metainfo
+        self._visualizer = host_of(runner.model).visualizer(runner.cfg, meta)
+        data = leaves(runner.test_dataloader.dataset)
+        infos = [leaf.get_data_info(i) for leaf in data for i in range(len(leaf))]
+        paths = [Path(info['img_path']) for info in infos if info.get('img_path')]
+        if len(paths) < len(infos):
+            raise SetupError('--show-dir needs the paths of pictures, which the data set has not')
+        self._names = distinct_names(paths)
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Draw the samples of a batch."""
         for sample in outputs:
-            name = Path(sample.img_path).stem
-            picture = mmcv.imread(sample.img_path, channel_order='rgb')
-            runner.visualizer.add_datasample(name, picture, sample)
-            drawn = runner.visualizer.get_image()[..., ::-1]
-            mmcv.imwrite(drawn, str(self.folder / f'{name}.png'))
+            path = getattr(sample, 'img_path', None)
+            if path is None:
+                raise SetupError("--show-dir needs 'img_path' among the meta_keys of the pipeline")
+            picture = mmcv.imread(path, channel_order='rgb')
+            self._visualizer.add_datasample('', picture, sample)
+            drawn = self._visualizer.get_image()[..., ::-1]
+            mmcv.imwrite(drawn, str(self.folder / f'{self._names[Path(path)]}.png'))

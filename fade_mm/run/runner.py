@@ -14,15 +14,21 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fade_mm.errors import SetupError, naming_build_errors
-from fade_mm.hosts.base import Host, host_of
+from fade_mm.hosts.base import Host, host_of, unwrapped
 
 from . import mmengine_fixes
-from .checkpoint import CheckpointFitHook, read_checkpoint, use_safe_checkpoints
+from .checkpoint import (
+    CheckpointFitHook,
+    check_pretrained,
+    read_checkpoint,
+    use_safe_checkpoints,
+)
 from .classes import check_classes
 from .config import add_hook, check_loops, check_weights
-from .data import NamingPipeline, check_files, leaves
+from .data import NamingPipeline, check_class_names, check_files, leaves
 from .random_state import Positions, RandomStateHook, seed_samples
 
+_SPLITS = ('train', 'val', 'test')
 _FOR_THE_FILE = ('Config:', 'Hooks will be executed', 'paramwise_options', '\n---------')
 
 
@@ -62,10 +68,20 @@ class CheckedRunner(Runner):
         """
         if diff_rank_seed and seed is not None:  # samples differ by process anyway
             seed -= get_rank()
-        with _naming_missing_files(), mmengine_fixes.naming_empty_data(dataloader):
+        places = {f'{x}_dataloader': getattr(self, f'_{x}_dataloader') for x in _SPLITS}
+        place = next((key for key, x in places.items() if x is dataloader), 'dataloader')
+        check_class_names(dataloader, place)
+        with (
+            _naming_missing_files(),
+            mmengine_fixes.naming_empty_data(dataloader),
+            self.host.noting_names(),
+        ):
             loader = super().build_dataloader(dataloader, seed)
         for dataset in leaves(loader.dataset):
             check_files(dataset)
+            if self.cfg.get('check_classes', True):
+                self.host.check_dataset(dataset, place)
+            self.host.watch(dataset)
             dataset.pipeline = NamingPipeline(dataset.pipeline, dataset, self.host)
         if seed is not None and loader is not dataloader:
             seed_samples(loader, seed)
@@ -92,6 +108,11 @@ class CheckedRunner(Runner):
         """Train, with every iteration seeded by its number."""
         self.register_hook(RandomStateHook())
         return super().train()
+
+    def _init_model_weights(self) -> None:
+        super()._init_model_weights()
+        if not self._resume and self._load_from is None:
+            check_pretrained(unwrapped(self.model))
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model.
@@ -144,7 +165,7 @@ class CheckedRunner(Runner):
     def _check_classes(self) -> None:
         if not self.cfg.get('check_classes', True):
             return
-        for split in ('train', 'val', 'test'):
+        for split in _SPLITS:
             loop = getattr(self, f'_{split}_loop')
             if loop is not None and not isinstance(loop, dict):
                 check_classes(self.model, loop.dataloader.dataset, f'{split}_dataloader')

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import distributed
 
-from fade_mm.errors import SetupError, debugging
+from fade_mm.errors import SetupError, debugging, explained, is_bug
 
 from .checkpoint import use_safe_checkpoints
 
@@ -48,11 +48,12 @@ def run_tool(main: Callable[[], int | None]) -> None:
     use_safe_checkpoints()
     try:
         code = main()
-    except SetupError as error:
-        if debugging():
+    except Exception as error:
+        message = str(error) if isinstance(error, SetupError) else explained(error)
+        if message is None or is_bug(error) or debugging():
             raise
         # An error in a data loader's process arrives inside of that process's stack trace.
-        message = str(error).rsplit('SetupError: ', 1)[-1].strip()
+        message = message.rsplit('SetupError: ', 1)[-1].strip()
         sys.exit(f'error: {message}')
     if distributed.is_available() and distributed.is_initialized():
         # Threads of the group that still run while Python ends abort the process. They end with the

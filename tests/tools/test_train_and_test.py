@@ -61,7 +61,7 @@ def test_detection(upsampler, detection_root, tmp_path):
         '--show-dir', tmp_path / 'show', '--tta', '--cfg-options', *options,
     )  # fmt: skip
     assert len(pickle.loads(out.read_bytes())) == 2
-    assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 2
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 2
 
 
 def test_instance_segmentation(tmp_path):
@@ -81,7 +81,7 @@ def test_instance_segmentation(tmp_path):
         '--show-dir', tmp_path / 'show', '--cfg-options', *options,
     )  # fmt: skip
     assert all('masks' in result['pred_instances'] for result in pickle.loads(out.read_bytes()))
-    assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 2
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 2
 
 
 def test_a_stock_config_takes_fade_from_the_command_line(detection_root, tmp_path):

@@ -1,9 +1,10 @@
 """mmdetection: boxes, instance and panoptic masks."""
 
 import importlib.util
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from torch import nn
@@ -19,8 +20,8 @@ from fade_mm.hosts.base import (
     in_scope_of,
     metrics_of,
     test_sets,
+    turned,
     type_name,
-    visualization_hook,
 )
 from fade_mm.registry import HOSTS
 
@@ -87,14 +88,39 @@ class MMDetHost(Host):
             return False
         return 'instances' in sample
 
+    def noting_names(self) -> AbstractContextManager:
+        from mmdet.datasets import CocoDataset
+
+        return mock.patch.object(CocoDataset, 'COCOAPI', NotedNames(CocoDataset.COCOAPI))
+
+    def check_dataset(self, dataset, place: str) -> None:
+        in_file = getattr(dataset, 'names_in_file', None)
+        classes = list(dataset.metainfo.get('classes') or ())
+        if in_file is None or [in_file[x] for x in dataset.cat_ids] == classes:
+            return
+        right = [name for name in in_file.values() if name in classes]
+        if set(right) != set(classes):
+            right = in_file.values()
+        raise SetupError(
+            f'{place}: metainfo.classes is ({", ".join(classes)}), but {dataset.ann_file} has '
+            f'({", ".join(in_file.values())}); labels are numbered in the order of the file, and '
+            f'each class must be there. Write {place}.dataset.metainfo=dict(classes={(*right,)}), '
+            'or, if that is as it should be, check_classes=False'
+        )
+
+    def check_sample(self, sample: dict, result: dict, dataset) -> None:
+        packed = result.get('data_samples') if isinstance(result, dict) else None
+        shape = getattr(packed, 'metainfo', {}).get('ori_shape')
+        expected = sample.get('height'), sample.get('width')
+        if shape and None not in expected and tuple(shape[:2]) != expected:
+            raise SetupError(
+                f'{sample["img_path"]} has {shape[0]} rows and {shape[1]} columns, its annotations '
+                f'are for {expected[0]} and {expected[1]}{turned(sample["img_path"])}'
+            )
+
     def keep_predictions(self, cfg: dict, path: str) -> None:
         check_pickle(path)
         metrics_of(cfg).append(dict(type='mmdet.DumpDetResults', out_file_path=path))
-
-    def draw(self, cfg: dict, folder: str) -> None:
-        hook = visualization_hook(cfg)
-        hook.draw = True
-        hook.test_out_dir = os.path.abspath(folder)
 
     def augment(self, cfg: dict) -> None:
         if 'mask_head' in cfg.model.get('roi_head', {}) or 'mask_head' in cfg.model:
@@ -136,3 +162,22 @@ class MMDetHost(Host):
         from .single_pass import DetectorPass
 
         return DetectorPass(model, shape, mode)
+
+
+class NotedNames:
+    """In the place of a data set's reader of annotation files: notes the names of categories.
+
+    Args:
+        read: The reader.
+    """
+
+    def __init__(self, read: Callable) -> None:
+        self.read = read
+
+    def __get__(self, dataset, owner: type) -> Callable:
+        def noting(path: str):
+            coco = self.read(path)
+            dataset.names_in_file = {key: x['name'] for key, x in coco.cats.items()}
+            return coco
+
+        return self.read if dataset is None else noting

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
 from fade_mm.errors import SetupError
@@ -18,7 +19,6 @@ from fade_mm.hosts.base import (
     in_scope_of,
     metrics_of,
     type_name,
-    visualization_hook,
 )
 from fade_mm.registry import HOSTS
 
@@ -79,8 +79,23 @@ class MMSegHost(Host):
     def labels_are_classes(self, dataset) -> bool:
         return 'seg_map_path' in dataset.get_data_info(0)
 
-    def check_sample(self, sample: dict, dataset, files: list[str]) -> None:
-        packed = sample.get('data_samples') if isinstance(sample, dict) else None
+    def check_dataset(self, dataset, place: str) -> None:
+        if self.labels_are_classes(dataset) and not dataset.metainfo.get('classes'):
+            raise SetupError(
+                f'{place}: the data set has labels, but no class names; write '
+                f"{place}.dataset.metainfo=dict(classes=('background', ...), palette=[...])"
+            )
+
+    def watch(self, dataset) -> None:
+        from mmseg.datasets.transforms import LoadAnnotations
+
+        from .labels import CheckedLabels
+
+        steps = getattr(dataset.pipeline, 'transforms', [])
+        steps[:] = [CheckedLabels(x) if type(x) is LoadAnnotations else x for x in steps]
+
+    def check_sample(self, sample: dict, result: dict, dataset) -> None:
+        packed = result.get('data_samples') if isinstance(result, dict) else None
         classes = len(dataset.metainfo.get('classes') or ())
         ignore_index = getattr(dataset, 'ignore_index', None)
         if ignore_index is None or not classes or packed is None or 'gt_sem_seg' not in packed:
@@ -89,8 +104,8 @@ class MMSegHost(Host):
         labels = labels[labels != ignore_index]
         if labels.numel() and labels.max() >= classes:
             raise SetupError(
-                f'{files[-1]} has label {labels.max()}, but the data set has {classes} '
-                f'classes, 0 to {classes - 1}, and {ignore_index} for ignored pixels'
+                f'{sample.get("seg_map_path")} has label {labels.max()}, but the data set has '
+                f'{classes} classes, 0 to {classes - 1}, and {ignore_index} for ignored pixels'
             )
 
     def keep_predictions(self, cfg: dict, path: str) -> None:
@@ -102,19 +117,16 @@ class MMSegHost(Host):
             raise SetupError('--out needs an IoUMetric in test_evaluator')
         writers[0].output_dir = path
 
-    def draw(self, cfg: dict, folder: str) -> None:
-        hook = visualization_hook(cfg)
-        hook.draw, hook.interval = True, 1
-        cfg.visualizer.save_dir = folder
-
     def predict(self, model: nn.Module, path: Path):
         from mmseg.apis import inference_model
 
         with in_scope_of(model.cfg):
             return inference_model(model, str(path))
 
-    def tell_classes(self, visualizer, dataset_meta: dict) -> None:
+    def visualizer(self, cfg: dict, dataset_meta: dict) -> Visualizer:
+        visualizer = super().visualizer(cfg, dataset_meta)
         visualizer.set_dataset_meta(dataset_meta.get('classes'), dataset_meta.get('palette'))
+        return visualizer
 
     def prune(self, model: nn.Module) -> None:
         if getattr(model, 'auxiliary_head', None) is not None:
@@ -134,7 +146,7 @@ class MMSegHost(Host):
             raise SetupError(
                 f'the model is a {type(model).__name__}; only an EncoderDecoder can be exported'
             )
-        return Exported(ExportedSegmentor(model).eval(), {'image': 3}, 'logits')
+        return Exported(ExportedSegmentor(model).eval(), {'image': self.channels(model)}, 'logits')
 
 
 class SegmentorPass(SinglePass):

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from fade_mm.errors import SetupError, listed
-from fade_mm.hosts.base import unwrapped
+from fade_mm.hosts.base import type_name, unwrapped
 from fade_mm.registry import HOOKS
 from fade_mm.upsamplers import named_upsamplers
 
@@ -50,14 +50,8 @@ def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = (
             that the model has not.
     """
     model = unwrapped(model)
-    loaded = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(loaded, dict):
-        raise SetupError(f'state_dict must be a dict of tensors, got {type(loaded).__name__}')
-    state_dict = OrderedDict(
-        (str(key).removeprefix('module.'), value)
-        for key, value in loaded.items()
-        if isinstance(value, Tensor)
-    )
+    loaded = weights_of(checkpoint)
+    state_dict = OrderedDict(_without_wrappers(loaded, set(model.state_dict())))
     state_dict._metadata = getattr(loaded, '_metadata', None)  # versions of the layers' formats
     misshapen = {}
     for key, own in model.state_dict().items():
@@ -78,6 +72,73 @@ def load_fitting(model: nn.Module, checkpoint: dict, may_lack: Sequence[str] = (
             'Use the config that the checkpoint was trained with.'
         )
     return kept
+
+
+_PLACES = ('state_dict', 'model', 'model_state_dict', 'module', 'net', 'params')
+_AVERAGES = ('ema_state_dict', 'state_dict_ema', 'model_ema', 'params_ema', 'ema')
+_WRAPPERS = ('module.', '_orig_mod.', 'model.')  # data parallel, torch.compile, Lightning
+
+
+def weights_of(checkpoint: dict) -> dict:
+    """The state dict in a checkpoint of any usual layout; averages only where there is no other.
+
+    Args:
+        checkpoint: What a file holds.
+
+    Raises:
+        SetupError: with what there is instead of weights.
+    """
+    for place in (*_PLACES, *_AVERAGES):
+        found = checkpoint.get(place)
+        if isinstance(found, dict) and any(isinstance(x, Tensor) for x in found.values()):
+            return found
+    if any(isinstance(x, Tensor) for x in checkpoint.values()):
+        return checkpoint
+    kinds = (f'{key} ({type(value).__name__})' for key, value in checkpoint.items())
+    raise SetupError(
+        f'state_dict must be a dict of tensors; the checkpoint has {", ".join(kinds) or "nothing"}'
+    )
+
+
+def _without_wrappers(weights: dict, own: set[str]) -> dict[str, Tensor]:
+    """Tensors by the names that a model has for them, without what a wrapper puts before all."""
+    named = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+    while not own.intersection(named):
+        prefix = next((x for x in _WRAPPERS if all(key.startswith(x) for key in named)), None)
+        if prefix is None or not named:
+            break
+        named = {key.removeprefix(prefix): value for key, value in named.items()}
+    return named
+
+
+def check_pretrained(model: nn.Module) -> None:
+    """Raise where nothing of a file that a part was to start from is in it; mmengine only warns.
+
+    Args:
+        model: After its initialisation.
+
+    Raises:
+        SetupError: with names that the file has, and names that the part has.
+    """
+    for name, module in model.named_modules():
+        init_cfg = getattr(module, 'init_cfg', None)
+        for init in init_cfg if isinstance(init_cfg, list) else [init_cfg]:
+            if type_name(init) in ('Pretrained', 'PretrainedInit') and init.get('checkpoint'):
+                _check_start(name, module, init['checkpoint'])
+
+
+def _check_start(name: str, module: nn.Module, filename: str) -> None:
+    weights = weights_of(read_checkpoint(filename))
+    tensors = [x for x in weights.values() if isinstance(x, Tensor) and x.numel() > 1]
+    sums = {(x.shape, x.double().sum().item()) for x in tensors}
+    own = {key: x for key, x in module.state_dict().items() if x.numel() > 1}
+    if any((x.shape, x.double().sum().item()) in sums for x in own.values()):
+        return
+    raise SetupError(
+        f'nothing of {filename} is in model.{name}, which would train from scratch: the file has '
+        f'{", ".join([*weights][:3])}, ..., the model needs {", ".join([*own][:3])}, ...; '
+        f'init_cfg=dict(prefix=...) takes a part of a file'
+    )
 
 
 @HOOKS.register_module()

@@ -1,0 +1,155 @@
+"""Pictures, labels and class names that do not fit are named before any time is spent."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
+
+FIRST = 'annotations/training/0.png'
+
+
+def train_segmentation(root, tmp_path, **options):
+    run(
+        'train', config(CAMVID, 'bilinear'), '--work-dir', tmp_path / 'w',
+        '--cfg-options', *camvid_options(root, **options),
+    )  # fmt: skip
+
+
+def train_detection(root, tmp_path, *options):
+    run(
+        'train', config(BCCD, 'fade'), '--work-dir', tmp_path / 'w',
+        '--cfg-options', *bccd_options(root), *options,
+    )  # fmt: skip
+
+
+def first_labels(root, split='training'):
+    path = root / f'annotations/{split}/0.png'
+    return path, cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+
+
+def broken(change, split='training'):
+    """A function that writes changed labels of a split's first picture."""
+
+    def write(root):
+        path, labels = first_labels(root, split)
+        cv2.imwrite(str(path), change(labels))
+        return path
+
+    return write
+
+
+def palette(root):
+    path, labels = first_labels(root)
+    picture = Image.fromarray(labels, 'P')
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
+    picture.save(path)
+
+
+def turned(root):
+    path = root / 'images/training/0.jpg'
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('breaks', 'message'),
+    [
+        (broken(lambda x: np.dstack([x] * 3)), 'has 3 channels; a label map has one'),
+        (broken(lambda x: x.astype(np.uint16) + 259), 'has label 2(59|60|61); labels are 8-bit'),
+        (broken(lambda x: x[:-4]), 'has 44 rows and 64 columns, its picture .* 48 and 64'),
+        (broken(lambda x: x[:-4], 'validation'), 'has 44 rows and 64 columns'),
+        (turned, 'its picture .* 64 and 48; its file asks to be turned .EXIF orientation 6'),
+    ],
+    ids=['colours', 'large', 'size', 'size-in-validation', 'turned'],
+)
+@pytest.mark.parametrize('workers', [0, 1])
+def test_label_maps_that_do_not_fit_are_named(
+    breaks, message, workers, segmentation_root, tmp_path
+):
+    path = breaks(segmentation_root)
+    with pytest.raises(SystemExit, match=f'error: .*{path.name}.* {message}') as stop:
+        train_segmentation(
+            segmentation_root, tmp_path,
+            **{f'{x}_dataloader.num_workers': workers for x in ('train', 'val')},
+        )  # fmt: skip
+    assert '\n' not in str(stop.value)
+
+
+def test_a_palette_is_no_colour(segmentation_root, tmp_path):
+    palette(segmentation_root)
+    train_segmentation(segmentation_root, tmp_path, iterations=1)
+    assert (tmp_path / 'w/iter_1.pth').exists()
+
+
+def test_one_sigmoid_channel_trains_and_is_scored(segmentation_root, tmp_path):
+    """mmsegmentation predicts label maps of floating-point numbers then."""
+    for path in (segmentation_root / 'annotations').rglob('*.png'):
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_UNCHANGED).clip(0, 1))
+    two = {
+        f'{x}_dataloader.dataset.metainfo.classes': "['a','b']" for x in ('train', 'val', 'test')
+    }
+    two |= {
+        f'{x}_dataloader.dataset.metainfo.palette': '[[0,0,0],[9,9,9]]'
+        for x in ('train', 'val', 'test')
+    }
+    train_segmentation(
+        segmentation_root, tmp_path, iterations=1,
+        **two,
+        **{
+            'model.decode_head.num_classes': 2,
+            'model.decode_head.out_channels': 1,
+            'model.decode_head.threshold': 0.3,
+            'model.decode_head.loss_decode.use_sigmoid': True,
+        },
+    )  # fmt: skip
+    log = next((tmp_path / 'w').glob('*/vis_data/scalars.json')).read_text()
+    assert 'mBIoU' in log
+
+
+def classes(value, loader='train'):
+    return f'{loader}_dataloader.dataset.metainfo.classes={value}'
+
+
+@pytest.mark.parametrize('loader', ['train', 'val'])
+@pytest.mark.parametrize(
+    ('value', 'right'),
+    [
+        ("['RBC','Wbc','Platelets']", r"'RBC', 'WBC', 'Platelets'"),
+        ("['WBC','RBC','Platelets']", r"'RBC', 'WBC', 'Platelets'"),
+    ],
+    ids=['misspelt', 'another order'],
+)
+def test_class_names_that_a_file_has_not_are_told(value, right, loader, detection_root, tmp_path):
+    message = rf'{loader}_dataloader: .*val\.json|train\.json has \(RBC, WBC, Platelets\).*{right}'
+    with pytest.raises(SystemExit, match=message) as stop:
+        train_detection(detection_root, tmp_path, classes(value, loader))
+    assert f'Write {loader}_dataloader.dataset.metainfo=dict(classes=(' in str(stop.value)
+
+
+@pytest.mark.parametrize('loader', ['train', 'val'])
+def test_a_text_is_not_taken_for_its_letters(loader, detection_root, tmp_path):
+    with pytest.raises(SystemExit, match=rf"{loader}_dataloader: .*'uav'.* 3 classes.*\('uav',\)"):
+        train_detection(detection_root, tmp_path, classes('uav', loader))
+
+
+def test_class_names_that_are_not_checked(detection_root, tmp_path):
+    train_detection(
+        detection_root, tmp_path, classes("['RBC','Wbc','Platelets']"), 'check_classes=False'
+    )
+    assert (tmp_path / 'w/epoch_1.pth').exists()
+
+
+def test_a_picture_of_another_size_than_its_boxes(detection_root, tmp_path):
+    path = detection_root / 'train.json'
+    content = json.loads(path.read_text())
+    content['images'][1].update(width=48, height=64)
+    path.write_text(json.dumps(content))
+    message = r'train1\.jpg has 48 rows and 64 columns, its annotations are for 64 and 48'
+    with pytest.raises(SystemExit, match=message):
+        train_detection(detection_root, tmp_path)
