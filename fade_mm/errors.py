@@ -1,6 +1,7 @@
 """Errors for the person who set a run up."""
 
 import os
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,11 +55,11 @@ def is_bug(error: Exception) -> bool:
 
 def explained(error: Exception) -> str | None:
     """What an error of the libraries says of a config or an installation; ``None`` of others."""
-    frame = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
-    building = frame.f_code.co_filename.endswith('build_functions.py')  # mmengine's, by config
-    if building and isinstance(error, KeyError) and frame.f_locals.get('obj_type'):
-        return _unregistered(frame.f_locals['obj_type'], frame.f_locals['registry'])
-    if building and isinstance(error, TypeError):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    builders = [x for x in frames if x.f_code.co_filename.endswith('build_functions.py')]
+    if builders and builders[-1] is frames[-1] and isinstance(error, KeyError):
+        return unregistered(frames[-1].f_locals.get('obj_type'), frames[-1].f_locals['registry'])
+    if builders and re.search(r'__init__\(\) (got an unexpected|missing)', str(error)):
         return str(error)
     if isinstance(error, ImportError):
         return str(error)
@@ -70,7 +71,7 @@ def explained(error: Exception) -> str | None:
     return None
 
 
-def _unregistered(name: str, registry) -> str:
+def unregistered(name: str, registry) -> str:
     """That no registry has a name, and the nearest one that exists."""
     while registry.parent is not None:
         registry = registry.parent

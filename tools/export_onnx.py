@@ -116,15 +116,18 @@ def main() -> None:
     for name in CHATTERBOXES:
         logging.getLogger(name).setLevel(logging.ERROR)
     exported = load_model(args)
+    if exported.note:
+        print(f'note: {exported.note}')
     with export.replaced_when_done(args.out) as path, torch.no_grad():
         export.export_onnx(
-            exported.module,
+            exported.trace() if exported.trace else exported.module,
             tuple(torch.zeros(2, channels, 97, 129) for channels in exported.inputs.values()),
             path,
             ({0: 'batch', 2: 'height', 3: 'width'},) * len(exported.inputs),
             input_names=list(exported.inputs),
             output_names=[exported.output],
             opset=args.opset,
+            note=exported.note,
         )
         difference = compare(exported, path, tuple(args.shape))
         if not difference <= args.tolerance:

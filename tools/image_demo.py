@@ -14,7 +14,7 @@ from mmengine.config import DictAction
 from torch import nn
 
 from fade_mm import run
-from fade_mm.analysis.views import overlay, watch_upsamplers
+from fade_mm.analysis.views import overlay, sheet, watch_upsamplers
 from fade_mm.hosts import host_of
 from fade_mm.run.drawing import distinct_names
 from fade_mm.upsamplers import named_upsamplers
@@ -31,8 +31,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--show-gate',
         action='store_true',
-        help="also draw each upsampler's gate (if it has one) and the entropy of its kernels, "
-        'from blue (0) to yellow (1)',
+        help="also draw each upsampler's gate (if it has one) and the entropy of its kernels, from "
+        'blue (0) to yellow (1): all on one sheet with scales, and each alone',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace pictures that are there')
     parser.add_argument('--device', help='e.g. cpu or cuda:0 (default: the best there is)')
@@ -76,6 +76,8 @@ def predict(model: nn.Module, path: Path, picture: np.ndarray, show_gate: bool) 
     with watch_upsamplers(model) if show_gate else nullcontext({}) as views:
         prediction = host.predict(model, path)
     pictures = host.drawn(model, picture, prediction)
+    if views:
+        pictures['.upsamplers'] = sheet(picture, views)
     for name, view in views.items():
         pictures[f'.{name}.entropy'] = overlay(picture, view.entropy, content=view.content)
         if view.gate is not None:

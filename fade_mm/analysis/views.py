@@ -7,6 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from fade_mm.hosts import host_of
@@ -99,3 +102,38 @@ def overlay(
     levels = (255 * values[np.ix_(rows, columns)].clip(0, 1)).astype(np.uint8)
     colours = cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)
     return cv2.addWeighted(colours, opacity, image, 1 - opacity, 0)
+
+
+_MAPS = {
+    'entropy': 'kernels: 0 one point, 1 the mean of all',
+    'gate': 'gate: 0 the decoder, 1 the encoder',
+}
+
+
+def sheet(image: np.ndarray, views: dict[str, UpsamplerView]) -> np.ndarray:
+    """All that upsamplers did with a picture on one sheet, a layer a column, with scales.
+
+    Args:
+        image: Picture ``(h, w, 3)``, uint8, BGR.
+        views: From `watch_upsamplers`, at least one.
+
+    Returns:
+        The sheet, ``(H, W, 3)``, uint8, BGR.
+    """
+    kinds = [kind for kind in _MAPS if any(getattr(x, kind) is not None for x in views.values())]
+    h, w = image.shape[:2]
+    size = 3 * len(views) + 1, (3 * h / w + 0.4) * len(kinds)
+    figure = Figure(size, layout='constrained')
+    axes = figure.subplots(len(kinds), len(views), squeeze=False)
+    for row, kind in zip(axes, kinds, strict=True):
+        for axis, (name, view) in zip(row, views.items(), strict=True):
+            axis.axis('off')
+            values = getattr(view, kind)
+            if values is not None:
+                axis.imshow(overlay(image, values, content=view.content)[..., ::-1])
+                axis.set_title(f'{name}\n{values.shape[0]} x {values.shape[1]}', fontsize=8)
+        scale = ScalarMappable(cmap='viridis')
+        figure.colorbar(scale, ax=row, aspect=30).set_label(_MAPS[kind], fontsize=8)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., 2::-1]

@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -419,11 +419,15 @@ class Exported:
             255 (pictures in BGR).
         inputs: Their channels, by name.
         output: The name of its result.
+        trace: Gives what is to be traced in the module's place. Default: the module.
+        note: What whoever uses the file should know. Default: none.
     """
 
     module: nn.Module
     inputs: Mapping[str, int]
     output: str
+    trace: Callable[[], nn.Module] | None = None
+    note: str = ''
 
 
 def turned(path: str) -> str:

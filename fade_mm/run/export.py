@@ -49,6 +49,7 @@ def export_onnx(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     opset: int = OLDEST_OPSET,
+    note: str = '',
 ) -> None:
     """Export a model to an ONNX file that consists of standard operators.
 
@@ -62,6 +63,7 @@ def export_onnx(
         input_names: Names of the inputs. Default: the exporter's.
         output_names: Names of the outputs. Default: the exporter's.
         opset: Version of the standard operators, at least 18. Default: 18.
+        note: What the file says of itself, as its ``doc_string``. Default: nothing.
 
     Raises:
         SetupError: the opset is too old.
@@ -80,6 +82,7 @@ def export_onnx(
         dynamo=True,
         verbose=False,
     )
+    onnx.model.doc_string = note
     onnx.save(str(path), external_data=False)
 
 

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import torch
 from mmengine.config import Config
 from mmengine.hooks import LoggerHook
-from mmengine.registry import METRICS
+from mmengine.registry import METRICS, OPTIMIZERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from fade_mm.errors import SetupError
+from fade_mm.errors import SetupError, unregistered
 from fade_mm.hosts.base import dicts, find
 
 
@@ -79,6 +79,14 @@ def _directions(evaluator: dict, scope: str | None) -> dict[str, str]:
     prefix = evaluator.get('prefix') or getattr(metric, 'default_prefix', None)
     directions = getattr(metric, 'better', {})
     return {f'{prefix}/{x}' if prefix else x: rule for x, rule in directions.items()}
+
+
+def check_optimizer(optim_wrapper: object, scope: str | None) -> None:
+    """Raise where no optimizer has the name that is asked for, which mmengine calls all the same."""
+    optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
+    kind = optimizer.get('type') if isinstance(optimizer, dict) else None
+    if isinstance(kind, str) and find(OPTIMIZERS, kind, scope) is None:
+        raise SetupError(unregistered(kind, OPTIMIZERS))
 
 
 def separate_logs(runner: Runner) -> None:

@@ -123,6 +123,15 @@ class CheckedRunner(Runner):
         with naming_build_errors():
             return super().build_model(model)
 
+    def build_optim_wrapper(self, optim_wrapper):
+        """Build the optimizer.
+
+        Raises:
+            SetupError: no optimizer has the name that is asked for.
+        """
+        mmengine_fixes.check_optimizer(optim_wrapper, self.cfg.get('default_scope'))
+        return super().build_optim_wrapper(optim_wrapper)
+
     def build_evaluator(self, evaluator) -> Evaluator:
         """Build an evaluator whose files exist.
 

@@ -97,6 +97,7 @@ def test_a_picture_is_drawn_with_its_gate(trained, tmp_path):
         trained / 'whole/iter_4.pth', '--out-dir', tmp_path, '--show-gate', *FADE,
     )  # fmt: skip
     shapes = {path.name: cv2.imread(str(path)).shape for path in tmp_path.iterdir()}
+    assert shapes.pop('a.upsamplers.png')[1] == 400  # a sheet
     assert shapes == {
         'a.png': (20, 56, 3),
         'a.upsampler.entropy.png': (20, 28, 3),

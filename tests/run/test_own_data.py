@@ -54,7 +54,7 @@ def turned(root):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
-    return path
+    return root / FIRST
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_backbone_of_which_nothing_fits_stops(fits, segmentation_root, tmp_pat
 @pytest.mark.parametrize(
     ('option', 'message'),
     [
-        ('train_dataloader.dataset.type=CocoDatset', r"dataset is called .*there is mmdet\.CocoDatas"),
+        ('train_dataloader.dataset.type=CocoDatset', r"dataset .*; there is mmdet\.Coco"),
         ('train_dataloader.dataset.pipeline.1.type=Resise', r"'Resise'; there is .*Resize"),
         ('val_evaluator.type=CocoMetrik', r"metric .*'CocoMetrik'; there is mmdet\.CocoMetric"),
         ('default_hooks.timer.type=IterTimerHok', r"hook .*; there is IterTimerHook"),

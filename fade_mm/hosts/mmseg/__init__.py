@@ -146,7 +146,15 @@ class MMSegHost(Host):
             raise SetupError(
                 f'the model is a {type(model).__name__}; only an EncoderDecoder can be exported'
             )
-        return Exported(ExportedSegmentor(model).eval(), {'image': self.channels(model)}, 'logits')
+        note = ''
+        if self.slides(model):
+            note = (
+                'tested by sliding windows, exported for whole pictures: results differ; '
+                'model.test_cfg.mode=whole tests what is exported'
+            )
+        module = ExportedSegmentor(model).eval()
+        inputs = {'image': self.channels(model)}
+        return Exported(module, inputs, 'logits', module.traceable, note)
 
 
 class SegmentorPass(SinglePass):

@@ -90,7 +90,8 @@ def weights_of(checkpoint: dict) -> dict:
     """
     for place in (*_PLACES, *_AVERAGES):
         found = checkpoint.get(place)
-        if isinstance(found, dict) and any(isinstance(x, Tensor) for x in found.values()):
+        holds = isinstance(found, dict) and any(isinstance(x, Tensor) for x in found.values())
+        if holds or found == {}:
             return found
     if any(isinstance(x, Tensor) for x in checkpoint.values()):
         return checkpoint
