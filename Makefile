@@ -48,7 +48,7 @@ $(VENV)/.ready: $(VENV)/.mmcv setup.py $(wildcard requirements/*.txt fade_mm/ops
 	touch $@
 
 demo: setup
-	$(VENV)/bin/python tools/demo.py
+	$(VENV)/bin/python tools/demo_training.py
 
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
 

@@ -16,7 +16,7 @@ from torch import nn
 from fade_mm import run
 from fade_mm.analysis.views import overlay, sheet, watch_upsamplers
 from fade_mm.hosts import host_of
-from fade_mm.run.drawing import distinct_names
+from fade_mm.run.drawn_predictions import distinct_names
 from fade_mm.upsamplers import named_upsamplers
 
 SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}

@@ -11,13 +11,13 @@ from .checkpoint import (
     use_safe_checkpoints,
 )
 from .config import add_hook, check_loops, check_weights, load_config, pretrained_weights
-from .drawing import DrawingHook
+from .drawn_predictions import DrawingHook
+from .exact_resumption import RandomStateHook
 from .mmengine_fixes import join_processes
 from .models import build_model, init_model
 from .optim import UpsamplerOptimWrapperConstructor
-from .random_state import RandomStateHook
 from .result_hook import ResultHook
-from .resumption import finished, prepare_resumption
+from .resume_from import finished, prepare_resumption
 from .runner import CheckedRunner, evaluate
 from .tool import ToolParser, run_tool
 

@@ -82,7 +82,7 @@ def _directions(evaluator: dict, scope: str | None) -> dict[str, str]:
 
 
 def check_optimizer(optim_wrapper: object, scope: str | None) -> None:
-    """Raise where no optimizer has the name that is asked for, which mmengine calls all the same."""
+    """Raise where no optimizer has the name that is asked for, which mmengine would call."""
     optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
     kind = optimizer.get('type') if isinstance(optimizer, dict) else None
     if isinstance(kind, str) and find(OPTIMIZERS, kind, scope) is None:

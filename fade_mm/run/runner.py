@@ -26,7 +26,7 @@ from .checkpoint import (
 from .classes import check_classes
 from .config import add_hook, check_loops, check_weights
 from .data import NamingPipeline, check_class_names, check_files, leaves
-from .random_state import Positions, RandomStateHook, seed_samples
+from .exact_resumption import Positions, RandomStateHook, seed_samples
 
 _SPLITS = ('train', 'val', 'test')
 _FOR_THE_FILE = ('Config:', 'Hooks will be executed', 'paramwise_options', '\n---------')

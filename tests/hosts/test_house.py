@@ -115,5 +115,5 @@ def test_old_places_have_what_they_had(place):
 
 
 def test_files_are_where_they_are_looked_for():
-    for place in ('run/checkpoint/guard.py', 'hosts/mmdet/fpn.py', 'papers/tables.yml'):
+    for place in ('run/checkpoint/safe_loading.py', 'hosts/mmdet/fpn.py', 'papers/tables.yml'):
         assert Path(ROOT / 'fade_mm' / place).is_file()

@@ -10,7 +10,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler
 
-from fade_mm.run.random_state import Positions, SeededItems, inexact, seed_samples
+from fade_mm.run.exact_resumption import Positions, SeededItems, inexact, seed_samples
 from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
 
 

@@ -1,12 +1,12 @@
 """Checkpoints: read as data, and loaded into models that they fit."""
 
-from .guard import read_checkpoint, use_safe_checkpoints
 from .loading import (
     CheckpointFitHook,
     check_pretrained,
     load_checkpoint,
     load_fitting,
 )
+from .safe_loading import read_checkpoint, use_safe_checkpoints
 
 __all__ = [
     'CheckpointFitHook',

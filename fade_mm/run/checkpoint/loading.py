@@ -12,7 +12,7 @@ from fade_mm.hosts.base import type_name, unwrapped
 from fade_mm.registry import HOOKS
 from fade_mm.upsamplers import named_upsamplers
 
-from .guard import read_checkpoint
+from .safe_loading import read_checkpoint
 
 
 def load_checkpoint(model: nn.Module, filename: str) -> dict:
