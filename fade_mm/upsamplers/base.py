@@ -10,7 +10,7 @@ from torch.fx import Proxy
 
 from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_positive, is_tracing
 from fade_mm.ops.fx import leaf
-from fade_mm.ops.geometry import fit_size, is_recorded, nearest_up, step_of
+from fade_mm.ops.geometry import fit_size, step_of
 
 
 class View(NamedTuple):
@@ -176,8 +176,10 @@ class DecoderUpsampler(Upsampler):
             return self.enlarge(en)
         self._check(en=en, de=de)
         size = en.shape[2:]
-        if not is_recorded(de) and step_of(size, de.shape[2:], self.scale_factor) == 1:
-            return de
+        if not isinstance(de, Proxy):
+            step = step_of(size, de.shape[2:], self.scale_factor)
+            if isinstance(step, int) and step == 1:  # else a graph for all sizes is recorded
+                return de
         return fit_or_pass(self.enlarge(de), de, size, self.scale_factor)
 
     def views(self, en: Tensor, de: Tensor | None = None) -> list[View]:
@@ -325,9 +327,23 @@ def kernels_view(logits: Tensor, more: str = '') -> View:
 def fit_or_pass(out: Tensor, de: Tensor, size: tuple[int, int], scale_factor: int) -> Tensor:
     """``out``, made of ``de``, at a size; ``de`` itself where it has that size already."""
     step = step_of(size, de.shape[2:], scale_factor)
-    if isinstance(step, Tensor):  # a trace decides when it runs
-        return torch.where((step == 1).to(de.device), nearest_up(de, size), fit_size(out, size))
-    return de if step == 1 else fit_size(out, size)
+    if isinstance(step, int):
+        return de if step == 1 else fit_size(out, size)
+    # A graph for all sizes decides when it runs, by index: exported, that costs the least.
+    is_one = torch.ones((), dtype=torch.int64, device=de.device) == step
+    both = torch.cat([out.flatten(2), de.flatten(2).to(out.dtype)], 2)
+    fitted, passed = (_index(size, x) for x in (out, de))
+    index = torch.where(is_one, passed + out.shape[2] * out.shape[3], fitted)
+    return both.index_select(2, index.flatten()).reshape(*out.shape[:2], *size)
+
+
+def _index(size: tuple[int, int], x: Tensor) -> Tensor:
+    """Where the points of ``x`` lie in memory, the last ones repeated, ``size``."""
+    rows, cols = (
+        torch.arange(a, device=x.device).clamp(max=b - 1)
+        for a, b in zip(size, x.shape[2:], strict=True)
+    )
+    return rows[:, None] * x.shape[3] + cols
 
 
 def _into_layer(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
