@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
+from torch.nn.utils import parametrize
 
 from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_positive, is_tracing
 from fade_mm.ops.fx import leaf
@@ -103,10 +105,11 @@ class Upsampler(nn.Module):
         return []
 
     def init_weights(self) -> None:
-        """Start anew, everything that the layer holds: PyTorch's own start of all its parts."""
-        for module in self.modules():
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
+        """Start anew, everything that the layer holds: each part's own start, or PyTorch's."""
+        if hasattr(self, 'reset_parameters'):
+            reset(self)
+        for part in self.children():
+            restart(part)
 
     def extra_repr(self) -> str:
         """The constructor's arguments that are not their defaults."""
@@ -232,9 +235,8 @@ class AsUpsampler(DecoderUpsampler):
         self.register_load_state_dict_pre_hook(_into_layer)
 
     def init_weights(self) -> None:
-        """The layer's own start, or if it says none, PyTorch's."""
-        start = getattr(self.layer, 'init_weights', super().init_weights)
-        start()
+        """The layer's own start, or if it says none, that of its parts."""
+        restart(self.layer)
 
     def enlarge(self, de: Tensor) -> Tensor:
         """What the layer makes of ``de``."""
@@ -298,8 +300,27 @@ def as_skip(skip: str | None, skip_is_added: bool | None) -> str | None:
     return 'added' if skip_is_added else None
 
 
+def restart(module: nn.Module) -> None:
+    """Start a module anew: as its ``init_weights`` does, or else as PyTorch and its parts do."""
+    if hasattr(module, 'init_weights'):
+        module.init_weights()
+        return
+    if hasattr(module, 'reset_parameters'):
+        reset(module)
+    for part in module.children():
+        restart(part)
+
+
+def reset(module: nn.Module) -> None:
+    """PyTorch's own start of a module, parametrised or not."""
+    with _filled(module):
+        module.reset_parameters()
+
+
 def start(module: nn.Module, weights: Callable[[Tensor], object]) -> None:
     """Start a module's convolutions and linear layers, wrapped ones too, with zero biases.
+
+    Parametrised ones (`torch.nn.utils.parametrizations`) start with the same weights.
 
     Args:
         module: The module, or a layer itself.
@@ -307,9 +328,19 @@ def start(module: nn.Module, weights: Callable[[Tensor], object]) -> None:
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            weights(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            with _filled(layer):
+                weights(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+
+@contextmanager
+def _filled(module: nn.Module) -> Iterator[None]:
+    """Within, a module's tensors can be filled in place even where it computes them."""
+    with parametrize.cached():
+        yield
+        for name in getattr(module, 'parametrizations', ()):
+            setattr(module, name, getattr(module, name).detach())
 
 
 def kernels_view(logits: Tensor, more: str = '') -> View:

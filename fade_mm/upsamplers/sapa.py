@@ -16,7 +16,7 @@ from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, nearest_up, pixel_shuffle, step_of
 
-from .base import Upsampler, View, kernels_view, start
+from .base import Upsampler, View, kernels_view, reset, start
 from .registry import register_upsampler
 
 _SIMILARITIES = ('inner', 'bilinear', 'gated')
@@ -144,7 +144,7 @@ class SAPA(Upsampler):
         """Truncated normal (std 0.02) linear layers with zero biases; PyTorch's layer norms."""
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
+                reset(module)
         start(self, lambda weight: nn.init.trunc_normal_(weight, std=0.02))
 
     def logits(self, en: Tensor, de: Tensor) -> Tensor:

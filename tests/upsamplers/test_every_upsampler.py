@@ -11,8 +11,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.export import Dim, export
+from torch.nn.utils import parametrizations
 
-from fade_mm.upsamplers import FADE, UPSAMPLERS, build_upsampler
+from fade_mm.ops.checks import check_dtypes
+from fade_mm.upsamplers import CARAFE, FADE, UPSAMPLERS, AsUpsampler, build_upsampler
 from tests.layers import EVERY, SIZES, assert_same, features, randomised
 
 from .definitions import DEFINITIONS
@@ -387,6 +389,66 @@ def test_wrapped_convolutions_are_called(cfg):
             p.data.mul_(2)
     torch.testing.assert_close(wrapped(en, de), up(en, de), atol=1e-5, rtol=1e-5)
     wrapped.init_weights()
+
+
+def parametrised(up, parametrisation):
+    """The upsampler's convolutions, which it parametrises."""
+    convolutions = [x for x in up.modules() if isinstance(x, nn.Conv2d | nn.ConvTranspose2d)]
+    return [parametrisation(x) for x in convolutions]
+
+
+@every_upsampler
+@pytest.mark.parametrize(
+    ('parametrisation', 'weight_of'),
+    [
+        (parametrizations.weight_norm, lambda conv: conv.weight),
+        (parametrizations.spectral_norm, lambda conv: conv.parametrizations.weight.original),
+    ],
+    ids=['weight', 'spectral'],
+)
+def test_normed_convolutions_start_as_others(cfg, parametrisation, weight_of):
+    up = build_upsampler(cfg, 8, 8)
+    torch.manual_seed(0)
+    up.init_weights()
+    expected = copy.deepcopy(up)
+    convolutions = parametrised(up, parametrisation)
+    if not all(conv.weight.isfinite().all() for conv in convolutions):
+        pytest.skip('it starts with zeros, of which a weight norm makes NaN')
+    for p in up.parameters():
+        nn.init.constant_(p, 7.0)
+    torch.manual_seed(0)
+    up.init_weights()
+    plain = parametrised(expected, lambda conv: conv)
+    for conv, start in zip(convolutions, plain, strict=True):
+        torch.testing.assert_close(weight_of(conv), start.weight)
+        assert conv.bias is start.bias is None or torch.equal(conv.bias, start.bias)
+    assert not any((p == 7).any() for p in up.parameters())
+
+
+@every_upsampler
+def test_the_check_of_dtypes_leaves_a_spectral_norm_as_it_is(cfg):
+    up = build_upsampler(cfg, 8, 8)
+    convolutions = parametrised(up.train(), parametrizations.spectral_norm)
+    before = copy.deepcopy(up.state_dict())
+    check_dtypes(up, de=torch.rand(1))
+    assert all(torch.equal(x, before[name]) for name, x in up.state_dict().items())
+    if convolutions:
+        with pytest.raises(TypeError, match=r'torch.float64, but the layer is torch.float32'):
+            check_dtypes(up, de=torch.rand(1).double())
+
+
+def test_layers_in_a_sequence_have_their_own_start():
+    """And what is none of ours in it has PyTorch's."""
+    carafe, conv = CARAFE(8), nn.Conv2d(8, 8, 1)
+    up = AsUpsampler(nn.Sequential(conv, nn.Sequential(carafe)))
+    torch.manual_seed(0)
+    conv.reset_parameters()
+    carafe.init_weights()
+    expected = copy.deepcopy(up.state_dict())
+    torch.manual_seed(0)
+    up.init_weights()
+    for name, x in up.state_dict().items():
+        assert torch.equal(x, expected[name]), name
 
 
 @every_upsampler
