@@ -1,5 +1,7 @@
 """Argument checks, shared by every backend and by the layers above."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
@@ -45,16 +47,26 @@ def check_dtypes(layer: nn.Module, **features: Tensor) -> None:
     Raises:
         TypeError: a feature has another dtype.
     """
-    # Not a parameter: replicas of `nn.DataParallel` and what FSDP flattens have none.
-    weights = (getattr(module, 'weight', None) for module in layer.modules())
-    floating = (x for x in weights if isinstance(x, Tensor) and x.is_floating_point())
-    dtype = next((x.dtype for x in floating), None)
+    dtype = next((x.dtype for x in _weights(layer) if x.is_floating_point()), None)
     for name, x in features.items():
         if dtype not in (None, x.dtype) and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(
                 f'{name} is {x.dtype}, but the layer is {dtype}; convert one of them, or use '
                 'torch.autocast'
             )
+
+
+def _weights(layer: nn.Module) -> Iterator[Tensor]:
+    """The tensors that a layer's weights are, or are computed from.
+
+    Those that are computed are not asked for: a spectral norm would change with every look.
+    """
+    for module in layer.modules():
+        for name in ('weight', 'original', 'original0'):
+            # Replicas of `nn.DataParallel` and what FSDP flattens have attributes instead.
+            x = module._parameters.get(name, module.__dict__.get(name))
+            if isinstance(x, Tensor):
+                yield x
 
 
 def check_pair(en_name: str, en: Tensor, de: Tensor, scale_factor: int) -> None:

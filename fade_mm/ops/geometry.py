@@ -16,23 +16,29 @@ Size = tuple[int, int]
 
 
 def is_recorded(x: Tensor | Proxy) -> bool:
-    """Whether `torch.fx` or `torch.jit` records one graph for all sizes, without guards.
+    """Whether `torch.fx`, `torch.jit` or `torch.export` records one graph for all sizes.
 
-    There, code must not branch on a size, whatever the sizes are that it is recorded with.
+    There, code must not branch on a size, whatever the sizes are that it is recorded with: guards
+    of `torch.export` do not come as far as ONNX.
     """
-    return isinstance(x, Proxy) or torch.jit.is_tracing()
+    return isinstance(x, Proxy) or torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
-def step_of(size: Size, low: Size, scale_factor: int) -> int | Tensor:
+def step_of(size: Size, low: Size, scale_factor: int) -> int | torch.SymInt | Tensor:
     """The ratio of two resolutions that belong together: 1 if they are equal, else the factor.
 
-    While sizes are symbolic, they count as different unless they are known to be equal. Under
-    `torch.jit.trace` the ratio is a tensor, so that the trace decides when it runs.
+    Where a graph for all sizes is recorded, it computes the ratio when it runs: from symbols, or
+    under `torch.jit.trace` as a tensor. `torch.compile` compiles anew where the ratio changes.
     """
+    if torch.compiler.is_exporting():
+        if _are_known_to_be_equal(size, low):
+            return 1
+        surplus = sum(size) - sum(low)  # no axis is longer in the smaller feature
+        return 1 + (scale_factor - 1) * torch.sym_min(surplus, 1)
     if torch.jit.is_tracing():
         same = [torch.as_tensor(a == b) for a, b in zip(size, low, strict=True)]
         return torch.where(same[0] & same[1], 1, scale_factor)
-    return 1 if _are_equal(size, low) else scale_factor
+    return 1 if all(a == b for a, b in zip(size, low, strict=True)) else scale_factor
 
 
 @leaf
@@ -82,21 +88,12 @@ def pixel_unshuffle(x: Tensor, factor: int) -> Tensor:
     return x.reshape(*batch, c * factor**2, h // factor, w // factor)
 
 
-def _take(x: Tensor, size: Size, step: int | Tensor) -> Tensor:
+def _take(x: Tensor, size: Size, step: int | torch.SymInt | Tensor) -> Tensor:
     rows, cols = (
         (torch.arange(a, device=x.device) // step).clamp(max=b - 1)
         for a, b in zip(size, x.shape[2:], strict=True)
     )
     return x.index_select(2, rows).index_select(3, cols)
-
-
-def _are_equal(size: Size, other: Size) -> bool:
-    """Whether two sizes are equal; `torch.compile` compiles anew where the answer changes.
-
-    `torch.export` may not ask, so that symbolic sizes are equal there if they are known to be.
-    """
-    same = (a == b for a, b in zip(size, other, strict=True))
-    return all(statically_known_true(x) if isinstance(x, torch.SymBool) else bool(x) for x in same)
 
 
 def _are_known_to_be_equal(size: Size, other: Size) -> bool:

@@ -2,15 +2,17 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
+from torch.nn.utils import parametrize
 
 from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_positive, is_tracing
 from fade_mm.ops.fx import leaf
-from fade_mm.ops.geometry import fit_size, is_recorded, nearest_up, step_of
+from fade_mm.ops.geometry import fit_size, step_of
 
 
 class View(NamedTuple):
@@ -103,10 +105,11 @@ class Upsampler(nn.Module):
         return []
 
     def init_weights(self) -> None:
-        """Start anew, everything that the layer holds: PyTorch's own start of all its parts."""
-        for module in self.modules():
-            if hasattr(module, 'reset_parameters'):
-                module.reset_parameters()
+        """Start anew, everything that the layer holds: each part's own start, or PyTorch's."""
+        if hasattr(self, 'reset_parameters'):
+            reset(self)
+        for part in self.children():
+            restart(part)
 
     def extra_repr(self) -> str:
         """The constructor's arguments that are not their defaults."""
@@ -176,8 +179,10 @@ class DecoderUpsampler(Upsampler):
             return self.enlarge(en)
         self._check(en=en, de=de)
         size = en.shape[2:]
-        if not is_recorded(de) and step_of(size, de.shape[2:], self.scale_factor) == 1:
-            return de
+        if not isinstance(de, Proxy):
+            step = step_of(size, de.shape[2:], self.scale_factor)
+            if isinstance(step, int) and step == 1:  # else a graph for all sizes is recorded
+                return de
         return fit_or_pass(self.enlarge(de), de, size, self.scale_factor)
 
     def views(self, en: Tensor, de: Tensor | None = None) -> list[View]:
@@ -230,9 +235,8 @@ class AsUpsampler(DecoderUpsampler):
         self.register_load_state_dict_pre_hook(_into_layer)
 
     def init_weights(self) -> None:
-        """The layer's own start, or if it says none, PyTorch's."""
-        start = getattr(self.layer, 'init_weights', super().init_weights)
-        start()
+        """The layer's own start, or if it says none, that of its parts."""
+        restart(self.layer)
 
     def enlarge(self, de: Tensor) -> Tensor:
         """What the layer makes of ``de``."""
@@ -296,8 +300,27 @@ def as_skip(skip: str | None, skip_is_added: bool | None) -> str | None:
     return 'added' if skip_is_added else None
 
 
+def restart(module: nn.Module) -> None:
+    """Start a module anew: as its ``init_weights`` does, or else as PyTorch and its parts do."""
+    if hasattr(module, 'init_weights'):
+        module.init_weights()
+        return
+    if hasattr(module, 'reset_parameters'):
+        reset(module)
+    for part in module.children():
+        restart(part)
+
+
+def reset(module: nn.Module) -> None:
+    """PyTorch's own start of a module, parametrised or not."""
+    with _filled(module):
+        module.reset_parameters()
+
+
 def start(module: nn.Module, weights: Callable[[Tensor], object]) -> None:
     """Start a module's convolutions and linear layers, wrapped ones too, with zero biases.
+
+    Parametrised ones (`torch.nn.utils.parametrizations`) start with the same weights.
 
     Args:
         module: The module, or a layer itself.
@@ -305,9 +328,19 @@ def start(module: nn.Module, weights: Callable[[Tensor], object]) -> None:
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            weights(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            with _filled(layer):
+                weights(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+
+@contextmanager
+def _filled(module: nn.Module) -> Iterator[None]:
+    """Within, a module's tensors can be filled in place even where it computes them."""
+    with parametrize.cached():
+        yield
+        for name in getattr(module, 'parametrizations', ()):
+            setattr(module, name, getattr(module, name).detach())
 
 
 def kernels_view(logits: Tensor, more: str = '') -> View:
@@ -325,9 +358,23 @@ def kernels_view(logits: Tensor, more: str = '') -> View:
 def fit_or_pass(out: Tensor, de: Tensor, size: tuple[int, int], scale_factor: int) -> Tensor:
     """``out``, made of ``de``, at a size; ``de`` itself where it has that size already."""
     step = step_of(size, de.shape[2:], scale_factor)
-    if isinstance(step, Tensor):  # a trace decides when it runs
-        return torch.where((step == 1).to(de.device), nearest_up(de, size), fit_size(out, size))
-    return de if step == 1 else fit_size(out, size)
+    if isinstance(step, int):
+        return de if step == 1 else fit_size(out, size)
+    # A graph for all sizes decides when it runs, by index: exported, that costs the least.
+    is_one = torch.ones((), dtype=torch.int64, device=de.device) == step
+    both = torch.cat([out.flatten(2), de.flatten(2).to(out.dtype)], 2)
+    fitted, passed = (_index(size, x) for x in (out, de))
+    index = torch.where(is_one, passed + out.shape[2] * out.shape[3], fitted)
+    return both.index_select(2, index.flatten()).reshape(*out.shape[:2], *size)
+
+
+def _index(size: tuple[int, int], x: Tensor) -> Tensor:
+    """Where the points of ``x`` lie in memory, the last ones repeated, ``size``."""
+    rows, cols = (
+        torch.arange(a, device=x.device).clamp(max=b - 1)
+        for a, b in zip(size, x.shape[2:], strict=True)
+    )
+    return rows[:, None] * x.shape[3] + cols
 
 
 def _into_layer(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:

@@ -16,7 +16,7 @@ from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, nearest_up, pixel_shuffle, step_of
 
-from .base import Upsampler, View, kernels_view, start
+from .base import Upsampler, View, kernels_view, reset, start
 from .registry import register_upsampler
 
 _SIMILARITIES = ('inner', 'bilinear', 'gated')
@@ -37,20 +37,31 @@ def similarity(query: Tensor, key: Tensor, kernel_size: int, scale_factor: int) 
     """
     size, low = query.shape[1:3], key.shape[1:3]
     step = step_of(size, low, scale_factor)
-    taps = torch.arange(kernel_size, device=key.device)
+    # Where the step is not known yet, there is room for the larger one.
+    width = step if isinstance(step, int) else scale_factor
+
+    def span(size: int) -> Tensor:
+        return torch.arange(size, device=key.device)
+
     grid = [(a + step - 1) // step for a in size]  # ONNX rounds negative quotients up
     rows, cols = (
-        torch.arange(a, device=key.device).clamp(max=b - 1)[:, None] + taps
+        span(a).clamp(max=b - 1)[:, None] + span(kernel_size)
         for a, b in zip(grid, low, strict=True)
     )
     windows = F.pad(key, [0, 0, *[kernel_size // 2] * 4])[:, rows][:, :, :, cols]
     windows = windows.transpose(2, 3).flatten(3, 4)  # (N, H, W, K*K, d)
-    missing = [step * a - b for a, b in zip(grid, size, strict=True)]
-    phases = F.pad(query, [0, 0, 0, missing[1], 0, missing[0]])
-    phases = phases.unflatten(2, (grid[1], step)).unflatten(1, (grid[0], step))
-    phases = phases.transpose(2, 3).flatten(3, 4)  # (N, H, W, step*step, d)
+    rows, cols = (
+        (span(a)[:, None] * step + span(width)).clamp(max=b - 1)
+        for a, b in zip(grid, size, strict=True)
+    )
+    phases = query[:, rows][:, :, :, cols]
+    phases = phases.transpose(2, 3).flatten(3, 4)  # (N, H, W, width*width, d)
     scores = (phases @ windows.transpose(3, 4)).permute(0, 4, 3, 1, 2).flatten(1, 2)
-    return fit_size(pixel_shuffle(scores, step), size)
+    scores = pixel_shuffle(scores, width)
+    if isinstance(step, int):
+        return fit_size(scores, size)
+    rows, cols = (span(a) + span(a) // step * (width - step) for a in size)
+    return scores.index_select(2, rows).index_select(3, cols)
 
 
 @register_upsampler('sapa')
@@ -133,7 +144,7 @@ class SAPA(Upsampler):
         """Truncated normal (std 0.02) linear layers with zero biases; PyTorch's layer norms."""
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
+                reset(module)
         start(self, lambda weight: nn.init.trunc_normal_(weight, std=0.02))
 
     def logits(self, en: Tensor, de: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.export import Dim, export
+from torch.nn.utils import parametrizations
 
-from fade_mm.upsamplers import FADE, UPSAMPLERS, build_upsampler
+from fade_mm.ops.checks import check_dtypes
+from fade_mm.upsamplers import CARAFE, FADE, UPSAMPLERS, AsUpsampler, build_upsampler
 from tests.layers import EVERY, SIZES, assert_same, features, randomised
 
 from .definitions import DEFINITIONS
@@ -124,37 +126,73 @@ def test_compiles_in_one_graph(cfg):
     torch.testing.assert_close(compiled(en, de), up(en, de))
 
 
+EXPORTED = [(15, 13, 8, 7), (6, 5, 6, 5)]
+"""Sizes to export with: of ``en`` twice those of ``de``, rounded up, and equal."""
+
+
 @every_upsampler
-def test_exports_with_dynamic_sizes(cfg):
-    up, en, de = build(cfg, (2, 8, 14, 12))
+@pytest.mark.parametrize('size', EXPORTED, ids=str)
+def test_exports_with_dynamic_sizes(cfg, size):
+    up = build(cfg)[0]
     sizes = {name: {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for name in ('en', 'de')}
-    program = export(up, (en, de), dynamic_shapes=sizes).module()
-    for n, h, w in [(2, 14, 12), (3, 19, 10), (1, 21, 9)]:
-        en, de = torch.randn(n, 8, h, w), torch.randn(n, 8, h // 2, w // 2)
-        torch.testing.assert_close(program(en, de), up(en, de), atol=1e-4, rtol=1e-4)
+    inputs = tuple(x.detach().float() for x in features(size, 8))
+    program = export(up, inputs, dynamic_shapes=sizes).module()
+    for run in [(14, 12, 7, 6), (19, 10, 9, 5), (21, 9, 11, 5), (5, 6, 5, 6), (3, 3, 3, 3)]:
+        en, de = (x.detach().float() for x in features(run, 8, batch=run[0] % 4))
+        torch.testing.assert_close(program(en, de), up(en, de), atol=1e-4, rtol=1e-4, msg=f'{run}')
+
+
+@pytest.mark.parametrize('cfg', [dict(type='carafe'), dict(type='sapa_b')], **NAMES)
+def test_a_strict_export_is_right_or_refuses(cfg):
+    up, en, de = build(cfg, (2, 8, 14, 12))
+    sizes = {name: {2: Dim.DYNAMIC, 3: Dim.DYNAMIC} for name in ('en', 'de')}
+    program = export(up, (en, de), dynamic_shapes=sizes, strict=True).module()
+    en, de = torch.randn(2, 8, 19, 10), torch.randn(2, 8, 9, 5)
+    torch.testing.assert_close(program(en, de), up(en, de), atol=1e-4, rtol=1e-4)
+    with pytest.raises(AssertionError, match='Guard failed'):
+        program(en, torch.randn(2, 8, 19, 10))
+
+
+def test_an_export_at_one_size_upsamples_nothing():
+    """Nor does it where sizes are surely equal, as behind a dilated backbone."""
+    up = build(dict(type='carafe'))[0]
+    x = torch.randn(1, 8, 5, 6)
+    static = export(up, (x, x + 1))
+
+    class Twice(nn.Module):
+        def forward(self, x):
+            return up(x, x + 1)
+
+    dynamic = export(Twice(), (x,), dynamic_shapes=({2: Dim.DYNAMIC, 3: Dim.DYNAMIC},))
+    for program in (static, dynamic):
+        assert not [node for node in program.graph.nodes if 'conv' in str(node.target)]
 
 
 @pytest.mark.parametrize(
     'cfg',
     [
+        dict(type='nearest'),
+        dict(type='carafe'),
         dict(type='sapa_g'),
         dict(type='a2u', num_groups=4),
+        dict(type='fade_b2'),
         dict(type='fade', kernel_generation='semi-shift-h2l'),
     ],
     **NAMES,
 )
 @pytest.mark.slow
 def test_one_onnx_file_serves_all_batches_and_sizes(cfg, tmp_path):
-    """Of those whose indices ONNX, or its exporter, could take for others."""
+    """Of each way to know equal sizes, and those whose indices ONNX could take for others."""
     onnxruntime = pytest.importorskip('onnxruntime')
     export_onnx = pytest.importorskip('fade_mm.run.export').export_onnx
     up, path = build(cfg)[0], tmp_path / 'up.onnx'
     sizes = {0: 'n', 2: 'h', 3: 'w'}, {0: 'n', 2: 'H', 3: 'W'}
     export_onnx(up, (torch.randn(2, 8, 15, 13), torch.randn(2, 8, 8, 7)), path, sizes)
     session = onnxruntime.InferenceSession(path)
-    for n, h, w, H, W in [(1, 14, 12, 7, 6), (3, 15, 21, 8, 11), (1, 9, 7, 4, 3)]:
+    for n, h, w, H, W in [(1, 14, 12, 7, 6), (3, 15, 21, 8, 11), (1, 9, 7, 4, 3), (2, 5, 6, 5, 6)]:
         en, de = torch.randn(n, 8, h, w), torch.randn(n, 8, H, W)
-        (out,) = session.run(None, {'en': en.numpy(), 'de': de.numpy()})
+        feed = {'en': en.numpy(), 'de': de.numpy()}
+        (out,) = session.run(None, {x.name: feed[x.name] for x in session.get_inputs()})
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(out), up(en, de), atol=1e-4, rtol=1e-4)
 
@@ -332,6 +370,66 @@ def test_wrapped_convolutions_are_called(cfg):
             p.data.mul_(2)
     torch.testing.assert_close(wrapped(en, de), up(en, de), atol=1e-5, rtol=1e-5)
     wrapped.init_weights()
+
+
+def parametrised(up, parametrisation):
+    """The upsampler's convolutions, which it parametrises."""
+    convolutions = [x for x in up.modules() if isinstance(x, nn.Conv2d | nn.ConvTranspose2d)]
+    return [parametrisation(x) for x in convolutions]
+
+
+@every_upsampler
+@pytest.mark.parametrize(
+    ('parametrisation', 'weight_of'),
+    [
+        (parametrizations.weight_norm, lambda conv: conv.weight),
+        (parametrizations.spectral_norm, lambda conv: conv.parametrizations.weight.original),
+    ],
+    ids=['weight', 'spectral'],
+)
+def test_normed_convolutions_start_as_others(cfg, parametrisation, weight_of):
+    up = build_upsampler(cfg, 8, 8)
+    torch.manual_seed(0)
+    up.init_weights()
+    expected = copy.deepcopy(up)
+    convolutions = parametrised(up, parametrisation)
+    if not all(conv.weight.isfinite().all() for conv in convolutions):
+        pytest.skip('it starts with zeros, of which a weight norm makes NaN')
+    for p in up.parameters():
+        nn.init.constant_(p, 7.0)
+    torch.manual_seed(0)
+    up.init_weights()
+    plain = parametrised(expected, lambda conv: conv)
+    for conv, start in zip(convolutions, plain, strict=True):
+        torch.testing.assert_close(weight_of(conv), start.weight)
+        assert conv.bias is start.bias is None or torch.equal(conv.bias, start.bias)
+    assert not any((p == 7).any() for p in up.parameters())
+
+
+@every_upsampler
+def test_the_check_of_dtypes_leaves_a_spectral_norm_as_it_is(cfg):
+    up = build_upsampler(cfg, 8, 8)
+    convolutions = parametrised(up.train(), parametrizations.spectral_norm)
+    before = copy.deepcopy(up.state_dict())
+    check_dtypes(up, de=torch.rand(1))
+    assert all(torch.equal(x, before[name]) for name, x in up.state_dict().items())
+    if convolutions:
+        with pytest.raises(TypeError, match=r'torch.float64, but the layer is torch.float32'):
+            check_dtypes(up, de=torch.rand(1).double())
+
+
+def test_layers_in_a_sequence_have_their_own_start():
+    """And what is none of ours in it has PyTorch's."""
+    carafe, conv = CARAFE(8), nn.Conv2d(8, 8, 1)
+    up = AsUpsampler(nn.Sequential(conv, nn.Sequential(carafe)))
+    torch.manual_seed(0)
+    conv.reset_parameters()
+    carafe.init_weights()
+    expected = copy.deepcopy(up.state_dict())
+    torch.manual_seed(0)
+    up.init_weights()
+    for name, x in up.state_dict().items():
+        assert torch.equal(x, expected[name]), name
 
 
 @every_upsampler
