@@ -10,7 +10,8 @@ import torch
 from mmengine.config import Config, DictAction
 
 from fade_mm import run
-from fade_mm.hosts.base import host_of, type_name
+from fade_mm.hosts.base import host_of
+from fade_mm.hosts.configs import type_name
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """What tables call the transformers of OpenMMLab's libraries."""
 
-from .base import type_name
+from .configs import type_name
 
 _TRANSFORMERS = {  # class, width, depths
     'MiT-B0': ('MixVisionTransformer', 32, [2, 2, 2, 2]),

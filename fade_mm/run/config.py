@@ -12,7 +12,8 @@ from mmengine.hub import get_config
 
 from fade_mm import upsamplers
 from fade_mm.errors import SetupError, unavailable
-from fade_mm.hosts.base import dicts, host_of, type_name
+from fade_mm.hosts.base import host_of
+from fade_mm.hosts.configs import dicts, type_name
 from fade_mm.registry import HOSTS
 
 from . import mmengine_fixes

@@ -8,7 +8,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 
 from fade_mm.errors import SetupError, is_bug
-from fade_mm.hosts.base import Host, dicts
+from fade_mm.hosts.base import Host
+from fade_mm.hosts.configs import dicts
 
 
 def leaves(dataset) -> Iterator[BaseDataset]:

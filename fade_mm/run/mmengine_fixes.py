@@ -17,7 +17,8 @@ from mmengine.registry import METRICS, OPTIMIZERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from fade_mm.errors import SetupError, unregistered
-from fade_mm.hosts.base import dicts, find
+from fade_mm.hosts.base import find
+from fade_mm.hosts.configs import dicts
 
 
 def fit_to_machine(cfg: Config) -> None:

@@ -8,7 +8,8 @@ from pathlib import PurePath
 
 from mmengine.config import Config
 
-from fade_mm.hosts.base import dicts, host_of, resolve, stand_in_of, type_name
+from fade_mm.hosts.base import host_of, resolve, stand_in_of
+from fade_mm.hosts.configs import dicts, type_name
 from fade_mm.registry import MODELS
 from fade_mm.upsamplers import PRESETS
 

@@ -9,7 +9,7 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import METRICS, MODELS, TRANSFORMS, DefaultScope
 
-from fade_mm.hosts.base import type_name
+from fade_mm.hosts.configs import type_name
 from fade_mm.hosts.mmdet import MMDetHost
 from fade_mm.run import (
     SetupError,

@@ -11,18 +11,8 @@ from torch import nn
 
 from fade_mm.errors import SetupError
 from fade_mm.hosts.backbones import transformer_of
-from fade_mm.hosts.base import (
-    Host,
-    SinglePass,
-    check_pickle,
-    dicts,
-    heads_at,
-    in_scope_of,
-    metrics_of,
-    test_sets,
-    turned,
-    type_name,
-)
+from fade_mm.hosts.base import Host, SinglePass, heads_at, in_scope_of, turned
+from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
 from fade_mm.registry import HOSTS
 
 _PANOPTIC = ('CocoPanopticMetric', 'LoadPanopticAnnotations')

@@ -10,16 +10,8 @@ from torch import Tensor, nn
 
 from fade_mm.errors import SetupError
 from fade_mm.hosts.backbones import transformer_of
-from fade_mm.hosts.base import (
-    Exported,
-    Host,
-    SinglePass,
-    dicts,
-    heads_at,
-    in_scope_of,
-    metrics_of,
-    type_name,
-)
+from fade_mm.hosts.base import Exported, Host, SinglePass, heads_at, in_scope_of
+from fade_mm.hosts.configs import dicts, metrics_of, type_name
 from fade_mm.registry import HOSTS
 
 

@@ -8,7 +8,8 @@ from mmengine.hooks import Hook
 from torch import Tensor, nn
 
 from fade_mm.errors import SetupError, listed
-from fade_mm.hosts.base import type_name, unwrapped
+from fade_mm.hosts.base import unwrapped
+from fade_mm.hosts.configs import type_name
 from fade_mm.registry import HOOKS
 from fade_mm.upsamplers import named_upsamplers
 
