@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fade_mm.hosts.mmseg.export import ExportedSegmentor
+from fade_mm.hosts.mmseg.export import AveragePool, ExportedSegmentor
 from fade_mm.hosts.stand_ins import FPN, SegformerHead
 from fade_mm.run import SetupError
 from fade_mm.run.export import (
@@ -118,3 +118,10 @@ def test_wrong_paths_are_refused(name, message, tmp_path):
 def test_an_old_opset_is_refused(tmp_path):
     with pytest.raises(SetupError, match='opset must be at least 18, got 17'):
         export_onnx(nn.Identity(), (torch.zeros(2),), tmp_path / 'x.onnx', ({0: 'n'},), opset=17)
+
+
+@pytest.mark.parametrize('size', [1, 2, 6, (2, 5)])
+@pytest.mark.parametrize('shape', [(7, 9), (12, 6), (13, 31)])
+def test_pooling_by_products_is_adaptive_pooling(size, shape):
+    x = torch.randn(2, 3, *shape, dtype=torch.float64)
+    torch.testing.assert_close(AveragePool(size)(x), nn.AdaptiveAvgPool2d(size)(x))

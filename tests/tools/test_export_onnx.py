@@ -3,14 +3,15 @@
 import re
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
 
 from fade_mm.hosts.mmseg.export import ExportedSegmentor
-from fade_mm.run import load_config
-from tests.tools import BCCD, CAMVID, config, run
+from fade_mm.run import build_model, load_config
+from tests.tools import BCCD, CAMVID, ROOT, config, run
 
 # Two stages of MiT-B0's four, since every layer costs the exporter time.
 SMALL = {
@@ -59,6 +60,39 @@ def test_a_whole_model_is_exported_and_compared(tmp_path, capsys):
             expected = ExportedSegmentor(segmentor)(torch.from_numpy(image)).numpy()
         assert logits.shape == (size[0], 11, *size[2:])
         np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+
+
+R18 = {'model.backbone.depth': 18, 'model.auxiliary_head': None}
+LEVELS = [64, 128, 256, 512]
+OTHER_HOSTS = {
+    'upernet/upernet_r50_fade_4xb4-160k_ade20k-512x512.py': R18
+    | {'model.decode_head.in_channels': LEVELS, 'model.decode_head.channels': 16},
+    'sem_fpn/fpn_r50_fade_4xb4-160k_ade20k-512x512.py': R18
+    | {
+        'model.neck.in_channels': LEVELS,
+        'model.neck.out_channels': 16,
+        'model.decode_head.in_channels': [16] * 4,
+        'model.decode_head.channels': 16,
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', OTHER_HOSTS)
+def test_other_hosts_are_exported(name, tmp_path, capsys):
+    """Their pooling and their resizing have sizes that ONNX, or the tracer, would fix."""
+    weights, out, path = tmp_path / 'weights.pth', tmp_path / 'model.onnx', ROOT / 'configs' / name
+    model = build_model(load_config(str(path), OTHER_HOSTS[name]))
+    torch.save(dict(state_dict=model.state_dict()), weights)
+    slide = {
+        'model.test_cfg.mode': 'slide',
+        'model.test_cfg.crop_size': (64, 64),
+        'model.test_cfg.stride': (32, 32),
+    }
+    options = [f'{k}={v}'.replace(' ', '') for k, v in (OTHER_HOSTS[name] | slide).items()]
+    run('export_onnx', path, weights, out, '--shape', 96, 128, '--cfg-options', *options)
+    assert 'note: tested by sliding windows' in capsys.readouterr().out
+    assert 'sliding windows' in onnx.load(str(out)).doc_string
 
 
 @pytest.mark.slow
