@@ -141,7 +141,11 @@ class DecoderUpsampler(Upsampler):
 
     A subclass defines `enlarge`. Given ``en``, what hangs over its size is cropped; where it falls
     short, at sizes rounded down, the last row or column is repeated; and a feature that has the
-    size of ``en`` already is passed on.
+    size of ``en`` already is passed on, or refused by a layer with another number of channels in
+    its output.
+
+    `torch.fx.symbolic_trace` of the layer alone takes it for one that is called with both; for
+    ``up(de)``, give it ``concrete_args={'de': None}``. Within a model it sees what is called.
 
     Example:
         >>> import torch
@@ -154,6 +158,7 @@ class DecoderUpsampler(Upsampler):
     """
 
     _weighed = ('de',)
+    _changes_channels = False  # whether the output has others than de
 
     def enlarge(self, de: Tensor) -> Tensor:
         """``de`` ``(N, C, H, W)``, checked already, at ``(scale_factor * H, scale_factor * W)``."""
@@ -172,13 +177,17 @@ class DecoderUpsampler(Upsampler):
             an encoder feature ``(N, in_channels_de, scale_factor * H, scale_factor * W)``.
 
         Raises:
-            TypeError, ValueError: the tensors do not fit the layer or each other.
+            TypeError, ValueError: the tensors do not fit the layer or each other; ``de`` has the
+                size of ``en`` already, but the output would have other channels (an ONNX file
+                and a graph of `torch.jit.trace` cannot say so, and crop).
         """
         if de is None:
             self._check(de=en)
             return self.enlarge(en)
         self._check(en=en, de=de)
         size = en.shape[2:]
+        if self._changes_channels:
+            return fit_or_refuse(self.enlarge(de), de, size, self.scale_factor)
         if not isinstance(de, Proxy):
             step = step_of(size, de.shape[2:], self.scale_factor)
             if isinstance(step, int) and step == 1:  # else a graph for all sizes is recorded
@@ -232,6 +241,8 @@ class AsUpsampler(DecoderUpsampler):
         check_positive(scale_factor=scale_factor)
         self.layer = layer
         self.scale_factor = scale_factor
+        in_channels = getattr(layer, 'in_channels', None)
+        self._changes_channels = getattr(layer, 'out_channels', in_channels) != in_channels
         self.register_load_state_dict_pre_hook(_into_layer)
 
     def init_weights(self) -> None:
@@ -366,6 +377,24 @@ def fit_or_pass(out: Tensor, de: Tensor, size: tuple[int, int], scale_factor: in
     fitted, passed = (_index(size, x) for x in (out, de))
     index = torch.where(is_one, passed + out.shape[2] * out.shape[3], fitted)
     return both.index_select(2, index.flatten()).reshape(*out.shape[:2], *size)
+
+
+@leaf
+def fit_or_refuse(out: Tensor, de: Tensor, size: tuple[int, int], scale_factor: int) -> Tensor:
+    """``out``, made of ``de``, at a size.
+
+    Raises:
+        ValueError: ``de`` has that size already.
+    """
+    step = step_of(size, de.shape[2:], scale_factor)
+    if isinstance(step, int) and step == 1:
+        raise ValueError(
+            f'en and de have the same size {tuple(de.shape[2:])}, so de would be passed on, but '
+            'the layer changes its channels; make out_channels those of de'
+        )
+    if isinstance(step, torch.SymInt):
+        torch._check(step != 1)  # the exported program refuses
+    return fit_size(out, size)
 
 
 def _index(size: tuple[int, int], x: Tensor) -> Tensor:

@@ -25,6 +25,12 @@ def register_upsampler(name: str) -> Callable:
     Args:
         name: The name, e.g. ``'fade'``.
 
+    Returns:
+        The decorator, which returns the layer as it is.
+
+    Raises:
+        KeyError: where mmengine is installed, the name is taken in one of its registries.
+
     Example:
         >>> from fade_mm.upsamplers import DecoderUpsampler, build_upsampler, register_upsampler
         >>> @register_upsampler('repeat')

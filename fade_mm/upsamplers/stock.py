@@ -83,7 +83,8 @@ class Deconv(DecoderUpsampler, nn.ConvTranspose2d):
 
     Args:
         in_channels: Channels of the feature.
-        out_channels: Channels of the output.
+        out_channels: Channels of the output; with others than ``in_channels``, ``en`` must be
+            larger than ``de``.
         kernel_size: Size of the kernel, at least ``scale_factor`` or odd.
         scale_factor: Upsampling ratio. Default: 2.
         stride, padding, output_padding: Geometry of one's own. Default: ``None``, that which
@@ -137,6 +138,7 @@ class Deconv(DecoderUpsampler, nn.ConvTranspose2d):
         )
         self.in_channels_de = in_channels
         self.scale_factor = scale_factor
+        self._changes_channels = in_channels != out_channels
 
     def enlarge(self, de: Tensor) -> Tensor:
         """``de`` ``(N, in_channels, H, W)`` as ``(N, out_channels, s * H, s * W)``."""
@@ -151,7 +153,8 @@ class PixelShuffle(DecoderUpsampler):
 
     Args:
         in_channels: Channels of the feature.
-        out_channels: Channels of the output.
+        out_channels: Channels of the output; with others than ``in_channels``, ``en`` must be
+            larger than ``de``.
         scale_factor: Upsampling ratio s.
         upsample_kernel: Size of the kernel, odd.
         device, dtype: Where and what the weights are. Default: PyTorch's.
@@ -188,6 +191,7 @@ class PixelShuffle(DecoderUpsampler):
         self.out_channels = out_channels
         self.scale_factor = scale_factor
         self.upsample_kernel = upsample_kernel
+        self._changes_channels = in_channels != out_channels
         self.upsample_conv = nn.Conv2d(
             in_channels,
             out_channels * scale_factor**2,

@@ -14,7 +14,7 @@ from torch.export import Dim, export
 from torch.nn.utils import parametrizations
 
 from fade_mm.ops.checks import check_dtypes
-from fade_mm.upsamplers import CARAFE, FADE, UPSAMPLERS, AsUpsampler, build_upsampler
+from fade_mm.upsamplers import CARAFE, FADE, UPSAMPLERS, AsUpsampler, Deconv, build_upsampler
 from tests.layers import EVERY, SIZES, assert_same, features, randomised
 
 from .definitions import DEFINITIONS
@@ -324,6 +324,17 @@ def test_fx_traces_it_for_all_sizes(cfg):
             torch.testing.assert_close(graph(*x), model(*x), msg=f'{size}')
     kept = {name for name, _ in net.named_parameters() if 'bconv_DP' not in name}  # never used
     assert {name for name, _ in graphs[1].named_parameters()} == kept
+
+
+@pytest.mark.parametrize('layer', [CARAFE(8), Deconv(8, 8, 3)], ids=lambda x: type(x).__name__)
+def test_fx_traces_calls_with_one_argument(layer):
+    model = nn.Sequential(nn.Conv2d(8, 8, 1), layer)
+    alone = torch.fx.symbolic_trace(layer, concrete_args={'de': None})
+    within = torch.fx.symbolic_trace(model)
+    for size in [(3, 4), (5, 5)]:
+        x = torch.rand(1, 8, *size)
+        torch.testing.assert_close(alone(x), layer(x))
+        torch.testing.assert_close(within(x), model(x))
 
 
 @every_upsampler
