@@ -100,6 +100,13 @@ def test_released_names_load(model, load):
         assert_equal(a.layer.state_dict().values(), b.state_dict().values())
 
 
+def test_a_released_detector_may_get_another_upsampler():
+    theirs = build(MMDetFPN_CARAFE).state_dict()
+    ours = build(FPN_CARAFE, seed=1, upsample_cfg=dict(type='fade'))
+    kept = load_fitting(ours, theirs, may_lack=['upsamplers.'])
+    assert set(ours.state_dict()) - set(kept) == {x for x in theirs if 'upsample' not in x}
+
+
 @pytest.mark.parametrize('upsampler', ['fade', 'carafe', 'fade_mm.nearest', 'deconv3'])
 def test_sizes_that_a_backbone_rounds_down_fit(upsampler):
     """As PVT's are; there, the host's own interpolation lacks points."""

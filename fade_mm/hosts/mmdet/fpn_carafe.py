@@ -15,8 +15,8 @@ class FPN_CARAFE(StandIn, MMDetFPN_CARAFE):
 
     With the host's ``'nearest'``, ``'bilinear'``, or with its ``upsample_kernel`` ``'deconv'`` or
     ``'pixel_shuffle'``, it is the host. Every other upsampler is ours, ``'carafe'`` too: mmcv's
-    operator runs on accelerators only, ours everywhere. Whatever the host has named
-    ``upsample_modules.N`` in a checkpoint loads into ours.
+    operator runs on accelerators only, ours everywhere. The host's ``upsample_modules.N`` of a
+    checkpoint load into the same layers of ours.
 
     Args:
         upsample_cfg: Config of the upsamplers; see `build_upsampler` (FADE's gate is off unless
@@ -78,7 +78,9 @@ def _is_hosts(upsample_cfg: dict) -> bool:
 
 
 def _into_upsamplers(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
-    """Give the parameters of the host's upsampling layers our names, in place."""
-    theirs = f'{prefix}upsample_modules.'
-    for key in [key for key in state_dict if key.startswith(theirs)]:
-        state_dict[f'{prefix}upsamplers.{key.removeprefix(theirs)}'] = state_dict.pop(key)
+    """Give the host's parameters the names of ours, in place, if ours have them."""
+    theirs, ours = f'{prefix}upsample_modules.', f'{prefix}upsamplers.'
+    for name in module.upsamplers.state_dict():
+        name = name.replace('.layer.', '.')
+        if theirs + name in state_dict:
+            state_dict[ours + name] = state_dict.pop(theirs + name)
