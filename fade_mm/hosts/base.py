@@ -70,7 +70,7 @@ class Host:
                 continue
             cls = resolve(node.get('type'), cfg.get('default_scope'))
             stand_in = stand_in_of(cls)
-            if stand_in not in (cls, None):
+            if stand_in not in (cls, None) and asked['type'] not in stand_in.stock_types:
                 raise SetupError(
                     f'{node["type"]} of the host library knows no upsample_cfg of type '
                     f"'{asked['type']}'; write type='fade_mm.{stand_in.__name__}'"
@@ -286,10 +286,12 @@ class StandIn:
 
     Attributes:
         stock_upsampler: How the host class upsamples by itself, as tables call it.
+        stock_types: Types of ``upsample_cfg`` that the host class knows.
         upsamplers: The upsamplers, or ``None`` where the host's own interpolation is asked for.
     """
 
     stock_upsampler: str
+    stock_types: tuple[str, ...] = ()
     upsamplers: nn.ModuleList | None
 
 

@@ -27,7 +27,7 @@ class Row:
         table: ``segmentation``, ``detection``, ...
         host: Name of the host model.
         upsampler: Name of the upsampler.
-        config: Config of the row, or ``None`` where the host model is not here.
+        config: Config of the row, or ``None`` where the host model or the upsampler is not here.
         shape: Height and width of the image that the GFLOPs are for.
         published_params, published_gflops: As printed, or ``None``.
         published_metrics: Names and scores, as printed.
@@ -173,7 +173,7 @@ def score(rows: Iterable[Row], folder: Path | None, report: Callable[[str], None
 
 def _score(row: Row, folder: Path | None, report: Callable[[str], None], work_dir: str) -> None:
     if not row.config:
-        row.remark = 'the host model is not here'
+        row.remark = 'the model is not here'
     elif not row.metric_keys:
         row.remark = 'no published metrics'
     elif folder is None or not (folder / row.stem).is_dir():

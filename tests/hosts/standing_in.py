@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from mmdet.models import layers
 from mmdet.models.necks import FPN as MMDetFPN
+from mmdet.models.necks import FPN_CARAFE as MMDetFPN_CARAFE
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmseg.models import backbones, decode_heads
@@ -31,6 +32,7 @@ class Pair(NamedTuple):
         outputs: All that a module makes of features (of an image, for a backbone), in one list.
         skip: What the host does with the encoder feature, as in `build_upsampler`.
         upsamplers: How many it has of four levels; 0 where it takes no ``upsample_cfg``.
+        stock_types: Types of ``upsample_cfg`` with which it is the host's and has none.
     """
 
     ours: Callable
@@ -39,6 +41,7 @@ class Pair(NamedTuple):
     outputs: Callable
     skip: str | None = None
     upsamplers: int = 0
+    stock_types: tuple[str, ...] = ()
 
 
 def features(height, width, batch=2):
@@ -122,6 +125,15 @@ def decoder(name, arguments, upsamplers):
 
 PAIRS = {
     'FPN': Pair(stand_ins.FPN, MMDetFPN, NECK, listed, 'added', 3),
+    'FPN_CARAFE': Pair(
+        stand_ins.FPN_CARAFE,
+        MMDetFPN_CARAFE,
+        NECK | dict(upsample_cfg=ConfigDict(type='deconv', upsample_kernel=3)),
+        listed,
+        'added',
+        4,
+        ('nearest', 'bilinear', 'pixel_shuffle'),
+    ),
     'SegFPN': Pair(stand_ins.SegFPN, MMSegFPN, NECK, listed, 'added', 3),
     'SegformerHead': Pair(
         stand_ins.SegformerHead, decode_heads.SegformerHead, HEAD, listed, None, 6

@@ -10,10 +10,19 @@ from fade_mm.hosts import Host, host_of, stand_ins
 from fade_mm.hosts.base import StandIn, stand_in_of
 from fade_mm.registry import HOSTS
 from tests.hosts.standing_in import PAIRS, UPSAMPLING
-from tests.layers import every_upsampler
+from tests.layers import EVERY
 
 stand_in = pytest.mark.parametrize('name', PAIRS)
 upsampling = pytest.mark.parametrize('name', UPSAMPLING)
+with_every_upsampler = pytest.mark.parametrize(
+    ('name', 'cfg'),
+    [
+        pytest.param(name, cfg, id=f'{cfg["type"]}-{name}')
+        for name in UPSAMPLING
+        for cfg in EVERY
+        if cfg['type'] not in PAIRS[name].stock_types
+    ],
+)
 
 
 def varied(module):
@@ -29,7 +38,7 @@ def varied(module):
 def build(name, **kwargs):
     torch.manual_seed(0)
     pair = PAIRS[name]
-    return pair.ours(**pair.arguments, **kwargs)
+    return pair.ours(**{**pair.arguments, **kwargs})
 
 
 def test_none_is_left_out():
@@ -49,8 +58,7 @@ def test_without_an_upsampler_it_is_the_host_bit_for_bit(name):
         assert all(torch.equal(a, b) for a, b in zip(outs, expected, strict=True))
 
 
-@upsampling
-@every_upsampler
+@with_every_upsampler
 def test_every_upsampler_learns_at_odd_sizes(name, cfg):
     made = build(name, upsample_cfg=cfg)
     assert len(made.upsamplers) == PAIRS[name].upsamplers
@@ -61,8 +69,7 @@ def test_every_upsampler_learns_at_odd_sizes(name, cfg):
     assert all(grad is not None for grad in others.values())
 
 
-@upsampling
-@every_upsampler
+@with_every_upsampler
 def test_every_upsampler_has_its_own_start(name, cfg):
     """After the host's own, which may start every convolution anew, or none of the upsamplers."""
     made = build(name, upsample_cfg=cfg)
@@ -93,7 +100,7 @@ def test_the_gate_is_on_where_the_host_does_not_add_the_feature_itself(name):
 
 @upsampling
 def test_it_says_how_its_host_upsamples(name):
-    assert getattr(stand_ins, name).stock_upsampler in ('Nearest', 'Bilinear')
+    assert getattr(stand_ins, name).stock_upsampler in ('Nearest', 'Bilinear', 'CARAFE')
 
 
 @upsampling

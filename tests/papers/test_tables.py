@@ -8,6 +8,7 @@ import pytest
 from fade_mm.analysis.complexity import count_parameters, predicting_model
 from fade_mm.papers import tables
 from fade_mm.run import SetupError, load_config
+from fade_mm.run.models import build_model
 
 ROWS = tables.read_rows()
 BY_NAME = {(row.table, row.host, row.upsampler): row for row in ROWS}
@@ -51,6 +52,16 @@ def test_published_counts_come_out_or_the_row_says_why_not(row, bases):
         ('Faster R-CNN R50', 'IndexNet', '+6.30M', None),
         ('Faster R-CNN R50', 'A2U', '+0.03M', None),
         ('Faster R-CNN R50', 'SAPA-B', '+0.05M', None),
+        ('Faster R-CNN R50 FPN_CARAFE', 'Deconv', '+2.4M', None),
+        ('Faster R-CNN R50 FPN_CARAFE', 'PixelShuffle', '+9.4M', None),
+        ('Faster R-CNN R50 FPN_CARAFE', 'CARAFE', '+0.3M', None),
+        ('Faster R-CNN R50 FPN_CARAFE', 'IndexNet', '+8.4M', None),
+        ('Faster R-CNN R50 FPN_CARAFE', 'A2U', '+0.1M', None),
+        ('Faster R-CNN R50 FPN_CARAFE', 'SAPA-B', '+0.1M', None),
+        ('Faster R-CNN R50 FPN_CARAFE', 'FADE', '+0.2M', None),
+        ('UPerNet R50', 'Deconv', '+7.1M', None),
+        ('UPerNet R50', 'PixelShuffle', '+28.3M', None),
+        ('UPerNet R50', 'IndexNet', '+25.2M', None),
         ('Panoptic FPN R50', 'CARAFE', '+0.2M', None),
         ('Panoptic FPN R50', 'IndexNet', '+6.3M', None),
         ('Panoptic FPN R50', 'SAPA-B', '+0.1M', None),
@@ -71,16 +82,34 @@ def test_the_counts_that_the_papers_stand_on(host, upsampler, params, gflops, ba
             assert tables.as_printed(ours - of_base if like[0] == '+' else ours, like) == like
 
 
-def test_why_two_counts_differ():
-    """A2U's 29.2K are its filters; Faster R-CNN's 41.53M are what trains."""
-    a2u = predicting_model(load_config(BY_NAME['panoptic', 'Panoptic FPN R50', 'A2U'].config))
-    filters = [p.numel() for p in a2u.neck.upsamplers.parameters() if p.ndim == 4]
-    assert tables.as_printed(sum(filters), '+29.2K') == '+29.2K'
-    nearest = predicting_model(
-        load_config(BY_NAME['detection', 'Faster R-CNN R50', 'Nearest'].config)
-    )
+def test_why_the_counts_of_a2u_and_dysample_differ():
+    """A2U's 29.2K are its filters, DySample's 32.7K (cut off) and 65.5K its weights."""
+    for row, printed in (
+        (BY_NAME['panoptic', 'Panoptic FPN R50', 'A2U'], '29,184'),
+        (BY_NAME['detection', 'Faster R-CNN R50 FPN_CARAFE', 'DySample'], '32,768'),
+        (BY_NAME['detection', 'Faster R-CNN R50 FPN_CARAFE', 'DySample+'], '65,536'),
+    ):
+        upsamplers = predicting_model(load_config(row.config)).neck.upsamplers
+        assert f'{sum(p.numel() for p in upsamplers.parameters() if p.ndim == 4):,}' == printed
+
+
+@pytest.mark.parametrize(
+    ('host', 'printed'),
+    [
+        ('Faster R-CNN R50', '41.53M'),
+        ('Faster R-CNN R50 FPN_CARAFE', '46.84M'),
+        ('Faster R-CNN R101 FPN_CARAFE', '65.8M'),
+    ],
+)
+def test_detectors_are_printed_with_what_trains(host, printed):
+    nearest = predicting_model(load_config(BY_NAME['detection', host, 'Nearest'].config))
     trained = sum(p.numel() for p in nearest.parameters() if p.requires_grad)
-    assert tables.as_printed(trained, '41.53M') == '41.53M'
+    assert tables.as_printed(trained, printed) == printed
+
+
+def test_upernet_is_printed_with_its_auxiliary_head():
+    cfg = load_config(BY_NAME['segmentation', 'UPerNet R50', 'Bilinear'].config)
+    assert tables.as_printed(count_parameters(build_model(cfg)), '66.5M') == '66.5M'
 
 
 @pytest.mark.parametrize('row', [row for row in ROWS if row.config], ids=name)
@@ -109,8 +138,9 @@ def test_published_figures_have_a_source_and_are_numbers(row):
     [
         ('segmentation', 'SegFormer-B1', 'FADE', {'mIoU': '44.41', 'bIoU': '32.65'}),
         ('segmentation', 'SegFormer-B1', 'SAPA-B', {'mIoU': '43.20'}),
-        ('detection', 'Faster R-CNN R50', 'FADE', {'AP': '38.5'}),
-        ('instance', 'Mask R-CNN R50', 'FADE', {'box AP': '39.1', 'mask AP': '35.1'}),
+        ('detection', 'Faster R-CNN R50 FPN_CARAFE', 'FADE', {'AP': '38.5'}),
+        ('instance', 'Mask R-CNN R50 FPN_CARAFE', 'FADE', {'box AP': '39.1', 'mask AP': '35.1'}),
+        ('segmentation', 'UPerNet R50', 'FADE', {'mIoU': '41.83', 'bIoU': '27.92'}),
         ('matting', 'A2U Matting R34', 'FADE-Lite', {'SAD': '31.36', 'MSE': '0.0075'}),
         ('depth', 'BTS R50', 'A2U', {'delta1': '0.860', 'RMS': '0.429'}),
     ],

@@ -32,6 +32,7 @@ class MMDetHost(Host):
     )
     stand_ins = {
         'FPN': 'fpn',
+        'FPN_CARAFE': 'fpn_carafe',
         'MSDeformAttnPixelDecoder': 'msdeformattn_pixel_decoder',
         'PixelDecoder': 'pixel_decoder',
         'TransformerEncoderPixelDecoder': 'pixel_decoder',
@@ -61,6 +62,12 @@ class MMDetHost(Host):
             if type_name(node) == 'CocoMetric':
                 return 'instance' if 'segm' in (node.get('metric') or ()) else self.task
         return None
+
+    def name_of(self, model: dict) -> str | None:
+        """The name of a model with its backbone, and its neck where another is usual."""
+        name = super().name_of(model)
+        has_fpn_carafe = type_name(model.get('neck')) == 'FPN_CARAFE'
+        return f'{name} FPN_CARAFE' if name and has_fpn_carafe else name
 
     def backbone_of(self, backbone: dict) -> str | None:
         return super().backbone_of(backbone) or transformer_of(backbone)
