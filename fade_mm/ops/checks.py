@@ -1,6 +1,7 @@
 """Argument checks, shared by every backend and by the layers above."""
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +36,10 @@ def check_feature(name: str, x: Tensor, channels: int | None = None) -> None:
         raise TypeError(f'{name} must have a floating-point dtype, got {x.dtype}')
     if x.dim() != 4:
         raise ValueError(f'{name} must have shape (N, C, H, W), got {tuple(x.shape)}')
-    if any(known(a == 0) for a in x.shape[1:]):
+    _, c, height, width = x.shape
+    if known(c == 0) or known(height == 0) or known(width == 0):
         raise ValueError(f'{name} must have no empty channel or space, got {tuple(x.shape)}')
-    if channels is not None and known(x.shape[1] != channels):
+    if channels is not None and known(c != channels):
         raise ValueError(f'{name} must have {channels} channels, got shape {tuple(x.shape)}')
 
 
@@ -61,12 +63,14 @@ def _weights(layer: nn.Module) -> Iterator[Tensor]:
 
     Those that are computed are not asked for: a spectral norm would change with every look.
     """
-    for module in layer.modules():
-        for name in ('weight', 'original', 'original0'):
-            # Replicas of `nn.DataParallel` and what FSDP flattens have attributes instead.
-            x = module._parameters.get(name, module.__dict__.get(name))
-            if isinstance(x, Tensor):
-                yield x
+    for name in ('weight', 'original', 'original0'):
+        # Replicas of `nn.DataParallel` and what FSDP flattens have attributes instead.
+        x = layer._parameters.get(name, layer.__dict__.get(name))
+        if isinstance(x, Tensor):
+            yield x
+    for part in layer._modules.values():  # `modules()` takes several times as long
+        if part is not None:
+            yield from _weights(part)
 
 
 def check_pair(en_name: str, en: Tensor, de: Tensor, scale_factor: int) -> None:
@@ -85,18 +89,26 @@ def check_pair(en_name: str, en: Tensor, de: Tensor, scale_factor: int) -> None:
             f'{en_name} and de must have the same batch size, '
             f'got shapes {tuple(en.shape)} and {tuple(de.shape)}'
         )
-    axes = list(zip(en.shape[2:], de.shape[2:], strict=True))
-    fits = not any(
-        known((h // scale_factor != H) & ((h + scale_factor - 1) // scale_factor != H))
-        for h, H in axes
-    )
-    if not fits and any(known(h != H) for h, H in axes):
+    if _misfit(en, de, scale_factor) and differ(en.shape[2:], de.shape[2:]):
         raise ValueError(
             f'{en_name} and de do not fit scale_factor={scale_factor}: got shapes '
             f'{tuple(en.shape)} and {tuple(de.shape)}, but the height and the width of de must '
             f'be those of {en_name} divided by {scale_factor}, rounded up or down, or both be '
             f"equal to {en_name}'s"
         )
+
+
+def differ(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two shapes of one rank surely differ."""
+    return any(map(known, map(operator.ne, shape, other)))  # a generator takes twice as long
+
+
+def _misfit(en: Tensor, de: Tensor, s: int) -> bool:
+    """Whether ``de`` surely has not the size of ``en`` divided by ``s``, rounded up or down."""
+    (h, w), (H, W) = en.shape[2:], de.shape[2:]
+    return known((h // s != H) & ((h + s - 1) // s != H)) or known(
+        (w // s != W) & ((w + s - 1) // s != W)
+    )
 
 
 def check_positive(**values: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .checks import check_feature, check_pair, check_positive, kernel_size_of, known
+from .checks import check_feature, check_pair, check_positive, differ, kernel_size_of
 
 Gradients = list[Tensor | None]
 
@@ -128,5 +128,5 @@ class Problem:
             raise ValueError(
                 f'{name} and de must be on the same device, got {x.device}, {self.de.device}'
             )
-        if any(known(a != b) for a, b in zip(x.shape, shape, strict=True)):
+        if differ(x.shape, shape):
             raise ValueError(f'{name} must have shape {tuple(shape)}, got {tuple(x.shape)}')

@@ -127,7 +127,9 @@ class Upsampler(nn.Module):
             check_feature(name, x, getattr(self, f'in_channels_{name}'))
         if len(features) == 2:
             check_pair('en', features['en'], features['de'], self.scale_factor)
-        check_dtypes(self, **{name: x for name, x in features.items() if name in self._weighed})
+        weighed = {name: x for name, x in features.items() if name in self._weighed}
+        if weighed:
+            check_dtypes(self, **weighed)
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise TypeError(
