@@ -1,6 +1,6 @@
 # Boxes and masks in pictures of your own: Mask R-CNN from ImageNet weights. See docs/own_data.md.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
-data_root = 'data/mine/'  # holds images/, train.json and val.json
+data_root = 'data/mine'  # holds images/, train.json and val.json
 classes = ('nucleus',)  # as train.json has them, in its order; the comma stays with a single one
 scale = (512, 512)  # longer and shorter side at most; twice both: 4 times the work but for rois
 batch = 2  # pictures a step; twice as many: twice the time and memory of a step
@@ -16,7 +16,7 @@ train_dataloader = dict(
     batch_size=batch, dataset=dict(ann_file='train.json', pipeline=train_pipeline, **data)
 )
 val_dataloader = dict(dataset=dict(ann_file='val.json', pipeline=test_pipeline, **data))
-val_evaluator = dict(ann_file=data_root + 'val.json')
+val_evaluator = dict(ann_file=f'{data_root}/val.json')
 test_dataloader, test_evaluator = val_dataloader, val_evaluator
 model = dict(
     neck=dict(type='fade_mm.FPN'),  # without an upsampler it is mmdetection's own FPN, bit for bit
