@@ -1,5 +1,6 @@
 # From scratch, small enough for a CPU: half the channels and few regions; the baseline of the FADE
-# config beside it.
+# config beside it. Its limits, 20 objects a picture among them, are for the demo's pictures alone:
+# docs/own_data.md has a config for others.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',

@@ -15,8 +15,9 @@ from fade_mm.run import load_config
 from fade_mm.upsamplers import PRESETS, UPSAMPLERS, AsUpsampler, named_upsamplers
 
 ROOT = Path(__file__).parents[2] / 'configs'
+ELSEWHERE = ('_base_', 'own_data')  # the latter in test_own_data_page.py
 CONFIGS = sorted(
-    str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name != '_base_'
+    str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name not in ELSEWHERE
 )
 LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1, 'carafe_nearest': 0, 'fpn-carafe': 4}
 """Of a host model, by a part of its configs' names; the others have three."""

@@ -1,0 +1,170 @@
+"""docs/own_data.md: the configs for users' data are what it shows, and do what it says."""
+
+import json
+import re
+
+import pytest
+import torch
+import yaml
+
+from fade_mm.run import load_config
+from fade_mm.run.results import read_runs
+from tests.tools import ROOT, run
+
+PAGE = (ROOT / 'docs/own_data.md').read_text()
+FILES = {name: ROOT / f'configs/own_data/{name}.py' for name in ('boxes', 'masks', 'segmentation')}
+DETECTION = dict(classes=('RBC', 'WBC', 'Platelets'), scale=(64, 48), epochs=1, rois=16)
+SEGMENTATION = dict(classes=('a', 'b', 'c'), scale=(64, 48), crop=(32, 32), batch=2, iterations=4)
+WITHOUT_WEIGHTS = re.search(r'```python\n(backbone=.*\n)neck=(.*)\n```', PAGE)
+UPSAMPLED = {name: 'decode_head' if name == 'segmentation' else 'neck' for name in FILES}
+
+
+def with_knobs(name, **values):
+    """A config's text with other values for its first lines."""
+    text = FILES[name].read_text()
+    for knob, value in values.items():
+        text, found = re.subn(rf'^{knob} = .*?(?=  #)', f'{knob} = {value!r}', text, flags=re.M)
+        assert found == 1
+    return text
+
+
+def without_weights(name, text):
+    """As the page says: where nothing can be downloaded."""
+    if name == 'segmentation':
+        return text.replace('model = dict(\n', 'model = dict(\n    backbone=dict(init_cfg=None),\n')
+    backbone, neck = WITHOUT_WEIGHTS.groups()
+    text = text.replace('model = dict(\n', f'model = dict(\n    {backbone}')
+    assert "neck=dict(type='fade_mm.FPN')," in text
+    return text.replace("neck=dict(type='fade_mm.FPN'),", f'neck={neck}')
+
+
+def outline_boxes(root):
+    """Give the boxes of a data set masks of the same size."""
+    for path in (root / 'train.json', root / 'val.json'):
+        content = json.loads(path.read_text())
+        for item in content['annotations']:
+            x, y, w, h = item['bbox']
+            item['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_the_page_shows_the_file(name):
+    assert FILES[name].read_text() in re.findall(r'```python\n(.*?)```', PAGE, re.S)
+
+
+@pytest.mark.parametrize(
+    'name', [pytest.param('boxes', marks=pytest.mark.slow), 'masks', 'segmentation']
+)
+def test_trains_takes_fade_and_is_tested(name, request, tmp_path, monkeypatch):
+    segmentation = name == 'segmentation'
+    root = request.getfixturevalue('segmentation_root' if segmentation else 'detection_root')
+    if name == 'masks':
+        outline_boxes(root)
+    knobs = SEGMENTATION if segmentation else DETECTION
+    text = with_knobs(name, data_root=str(root), **knobs)
+    (tmp_path / 'mine.py').write_text(without_weights(name, text))
+    monkeypatch.chdir(tmp_path)
+    workers = [f'{x}_dataloader.num_workers=0' for x in ('train', 'val', 'test')]
+    swap = f'model.{UPSAMPLED[name]}.upsample_cfg.type=fade'
+    checkpoint = 'iter_4.pth' if segmentation else 'epoch_1.pth'
+
+    run('train', 'mine.py', '--cfg-options', *workers)
+    run('train', 'mine.py', '--cfg-options', *workers, swap)
+    for work, upsampler in (('mine', None), ('mine_fade', 'FADE')):
+        result = yaml.safe_load((tmp_path / f'work_dirs/{work}/result.yml').read_text())
+        score = {'boxes': 'coco/bbox_mAP', 'masks': 'coco/segm_mAP', 'segmentation': 'mBIoU'}[name]
+        assert score in result['scores']
+        assert result['seed'] == 0
+        assert (result['upsampler'] == 'FADE') is (upsampler == 'FADE')
+        path = tmp_path / f'work_dirs/{work}/{checkpoint}'
+        weights = torch.load(path, weights_only=False)['state_dict']
+        assert any('upsamplers' in key for key in weights) is (upsampler == 'FADE')
+
+    left = 'work_dirs/mine_fade/mine.py', f'work_dirs/mine_fade/{checkpoint}'
+    run('test', *left, '--show-dir', 'pictures', '--cfg-options', *workers)
+    assert len(list((tmp_path / 'pictures').glob('*.png'))) == (3 if segmentation else 2)
+    picture = next(root.rglob('*.jpg'))
+    run('image_demo', picture, *left, '--out-dir', 'drawn')
+    assert (tmp_path / f'drawn/{picture.stem}.png').exists()
+
+
+@pytest.mark.parametrize('length', [1, 12, 100])
+@pytest.mark.parametrize('name', ['boxes', 'masks'])
+def test_one_length_for_epochs(name, length, tmp_path):
+    (tmp_path / 'mine.py').write_text(with_knobs(name, epochs=length))
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    warm_up, decay = cfg.param_scheduler
+    assert cfg.train_cfg.max_epochs == decay.T_max == length
+    assert 1 <= warm_up.end <= max(1, length / 10)
+
+
+@pytest.mark.parametrize('length', [10, 4000])
+def test_one_length_for_iterations(length, tmp_path):
+    (tmp_path / 'mine.py').write_text(with_knobs('segmentation', iterations=length))
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    warm_up, decay = cfg.param_scheduler
+    assert cfg.train_cfg.max_iters == decay.end == length
+    assert warm_up.end == decay.begin
+    assert 2 <= warm_up.end <= max(2, length / 10)
+    assert length % cfg.train_cfg.val_interval == 0  # so that the last step is scored and kept
+    assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval
+
+
+@pytest.mark.parametrize('name', ['boxes', 'masks'])
+def test_caps_are_no_smaller_than_the_librarys(name):
+    ours = load_config(str(FILES[name])).model
+    theirs = load_config(re.search(r"'(mmdet::.*)'", FILES[name].read_text())[1]).model
+    for cap in (
+        lambda model: model.train_cfg.rpn_proposal.max_per_img,
+        lambda model: model.train_cfg.rcnn.sampler.num,
+        lambda model: model.test_cfg.rpn.max_per_img,
+        lambda model: model.test_cfg.rcnn.max_per_img,
+    ):
+        assert cap(ours) >= cap(theirs)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_all_data_sets_are_read_alike(name):
+    cfg = load_config(str(FILES[name]))
+    loaders = [cfg[f'{x}_dataloader'] for x in ('train', 'val', 'test')]
+    for key in ('type', 'data_root', 'metainfo'):
+        assert len({str(loader.dataset[key]) for loader in loaders}) == 1
+    for loader in loaders:
+        for step in loader.dataset.pipeline:
+            if 'Resize' in step['type']:
+                assert step['scale'] == cfg.scale
+            if step['type'] == 'RandomCrop':
+                assert step['crop_size'] == cfg.crop == cfg.model.data_preprocessor.size
+            assert not step.get('reduce_zero_label')
+    assert cfg.val_evaluator == cfg.test_evaluator
+
+
+@pytest.mark.parametrize('text', [PAGE, *(path.read_text() for path in FILES.values())])
+def test_no_place_of_a_machine_is_named(text):
+    assert not re.search(r'\.\./shared|(?<!\w)/(work|home|tmp)/', text)
+
+
+def camvid(upsampler):
+    """The mIoUs of an upsampler's runs on CamVid, one for each seed."""
+    config = f'configs/segformer/segformer_mit-b0_{upsampler}_1xb4-1500_camvid-256x256.py'
+    runs = [x for x in read_runs(ROOT / 'docs/results.yml') if x['config'] == config]
+    return [x['scores']['mIoU'] for x in runs if x['budget'] == '1500 iterations']
+
+
+def test_the_pages_scores_are_those_of_the_runs():
+    rows = re.findall(r'^\| `(\w+)` \| ([\d.]+) \| (\d) \|', PAGE, re.M)
+    assert len(rows) == 6
+    for name, mean, seeds in rows:
+        scores = camvid(name.replace('_', '-'))
+        assert len(scores) == int(seeds)
+        assert sum(scores) / len(scores) == pytest.approx(float(mean), abs=0.0501)
+
+
+def test_seeds_move_scores_by_what_the_page_says():
+    page = ' '.join(PAGE.split())
+    for upsampler, words in (('bilinear', 'with bilinear upsampling'), ('fade', 'with FADE;')):
+        scores = camvid(upsampler)
+        assert f'from {min(scores):.1f} to {max(scores):.1f} {words}' in page
+    scores = camvid('fade-lite')
+    assert f"FADE-Lite's two seeds lie {max(scores) - min(scores):.1f} apart" in page
