@@ -44,7 +44,8 @@ PRESETS = {
 }
 """Published variants: upsamplers with arguments that their names stand for.
 
-`fade`, `fade_lite`, `carafe`, `dysample`, `indexnet`, `a2u` and `freqfusion` are published as their defaults are.
+`fade`, `fade_lite`, `carafe`, `dysample`, `indexnet`, `a2u` and `freqfusion` are published as their
+defaults are.
 """
 
 
@@ -127,9 +128,10 @@ def build_upsampler(
             f'cannot build the upsampler {cfg}: {error}; arguments are {", ".join(accepted)}'
         ) from None
     layer = build(**args)
-    if isinstance(layer, Upsampler) and not isinstance(layer, DecoderUpsampler):
-        return layer
-    return AsUpsampler(layer, scale_factor)
+    if isinstance(layer, DecoderUpsampler) or not isinstance(layer, Upsampler):
+        layer = AsUpsampler(layer, scale_factor)
+    layer.skip = skip
+    return layer
 
 
 def _find(layer_type: str | type) -> Callable[..., nn.Module]:

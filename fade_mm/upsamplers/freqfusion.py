@@ -266,9 +266,7 @@ class FreqFusion(Upsampler):
                 places = own_places(self.feature_resample_group, self.scale_factor)
                 self.dysampler.init_pos.copy_(places)
 
-    def forward(
-        self, en: Tensor, de: Tensor, both: bool = False
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, en: Tensor, de: Tensor, both: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Upsample ``de`` to the size of ``en``.
 
         Args:

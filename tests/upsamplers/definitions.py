@@ -221,6 +221,7 @@ def freqfusion_offsets(w, high, low, direction_feat, norm, s):
 
 def freqfusion(w, en, de, direction_feat='sim_concat', norm=True, resample=True, s=2):
     """The encoder feature and the upsampled one."""
+
     def normalised(logits, window):
         kernels = logits.softmax(1) * w[f'hamming_{window}'].reshape(1, -1, 1, 1)
         return kernels / kernels.sum(1, keepdim=True)
