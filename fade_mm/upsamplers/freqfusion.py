@@ -3,14 +3,14 @@
 
 Arguments and parameter names are those of Linwei-Chen/FreqFusion, whose copies for the host
 libraries differ: the defaults are those of its detectors' configs, `freqfusion_segnext` is the copy
-for SegNeXt. Three things are as they run there, not as they read. Reassembly pads with zeros (the
-authors' fallback without mmcv reflects, and shares no weights). The initialisation of the whole
-layer comes last, so that the offsets do not start at DySample's small values. And normalising
-comes after the window, which is adding the window's logarithm to the logits.
+for SegNeXt. Two things are as they run there, not as they read: reassembly pads with zeros (the
+authors' fallback without mmcv reflects, and shares no weights), and the initialisation of the whole
+layer comes last, so that offsets do not start at DySample's small values.
 
 Theirs takes exact ratios only. What holds at other sizes is ours: filters read as all reassembly
-does here, and of the decoder's part of the offsets, what hangs over is cropped, and the last row
-and column are repeated where one is missing; at equal sizes, the first sub-pixel's are taken.
+does here; the sampler computes what it would with its guide padded with zeros to the ratio times
+the decoder's size, and the result cropped; where rounding down leaves a row or a column over, it
+takes the decoder's offsets of the last one, and at equal sizes those of the first sub-pixels.
 """
 
 import torch
@@ -327,8 +327,8 @@ class FreqFusion(Upsampler):
         return logits + smoothed(logits_de, logits, self.hamming_lowpass, self.scale_factor)
 
     def _sharpened(self, x: Tensor, logits: Tensor) -> Tensor:
-        """``x`` and once more what a smoothing with high-pass logits takes from it."""
-        return 2 * x - smoothed(x, logits, self.hamming_highpass, 1)
+        """``x`` and once more what smoothing takes from it: twice ``x`` less the smooth one."""
+        return torch.lerp(smoothed(x, logits, self.hamming_highpass, 1), x, 2)
 
 
 def _norm_groups(channels: int) -> int:
