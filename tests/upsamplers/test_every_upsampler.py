@@ -141,6 +141,7 @@ def test_exports_with_dynamic_sizes(cfg):
         dict(type='sapa_g'),
         dict(type='a2u', num_groups=4),
         dict(type='fade', kernel_generation='semi-shift-h2l'),
+        dict(type='freqfusion'),
     ],
     **NAMES,
 )
