@@ -35,7 +35,7 @@ from fade_mm.memory import keep_freed_memory
 from fade_mm.ops import gated_reassemble, use_backend
 from fade_mm.ops.backend import available_backends, cpu
 from fade_mm.ops.geometry import nearest_up
-from fade_mm.upsamplers import CARAFE, FADE, FADELite
+from fade_mm.upsamplers import CARAFE, FADE, FADELite, FreqFusion
 
 UNFOLDED = 'FADE by unfold + einsum'
 CONVOLUTIONS = "FADE's convolutions"
@@ -110,7 +110,9 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
     low = [-(-a // 2) for a in shape]
     en, de = feature(args.channels, *shape), feature(args.channels, *low)
     fade, lite = (cls(args.channels).to(**like, memory_format=last) for cls in (FADE, FADELite))
-    carafe = CARAFE(args.channels).to(**like, memory_format=last)
+    carafe, freqfusion = (
+        cls(args.channels).to(**like, memory_format=last) for cls in (CARAFE, FreqFusion)
+    )
     generator = fade.ker_generator
     embedded = feature(generator.compressor_en.out_channels, *shape)
     embedded_de = feature(generator.compressor_de.out_channels, *low)
@@ -141,6 +143,7 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
         ('FADE', automatic): lambda: fade(en, de),
         ('FADE-Lite', automatic): lambda: lite(en, de),
         ('CARAFE', automatic): lambda: carafe(de),
+        ('FreqFusion', automatic): lambda: freqfusion.pair(en, de),
         ('bilinear', ''): lambda: F.interpolate(de, shape, mode='bilinear', align_corners=False),
         (CONVOLUTIONS, ''): lambda: convolutions(fade),
         ("FADE-Lite's convolutions", ''): lambda: convolutions(lite),
@@ -159,7 +162,7 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
     if not args.backward:
         return {key: torch.no_grad()(function) for key, function in found.items()}
     inputs = [embedded, embedded_de, *operands.values()]
-    inputs += [p for layer in (fade, lite, carafe) for p in layer.parameters()]
+    inputs += [p for layer in (fade, lite, carafe, freqfusion) for p in layer.parameters()]
     return {key: with_backward(function, inputs) for key, function in found.items()}
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fade_mm.errors import SetupError
 from fade_mm.hosts.base import host_of
 from fade_mm.run.models import build_model
-from fade_mm.upsamplers import named_upsamplers
+from fade_mm.upsamplers import Upsampler, named_upsamplers
 
 from .flops import count_as_published
 
@@ -94,6 +94,17 @@ class HostCount:
 
     def _upsampling(self, model: nn.Module) -> int:
         return sum(
-            count_as_published(up, tuple(torch.rand(size) for size in self._sizes[name]))
+            count_as_published(_AsInHost(up), tuple(torch.rand(size) for size in self._sizes[name]))
             for name, up in named_upsamplers(model)
         )
+
+
+class _AsInHost(nn.Module):
+    """An upsampler, called as its host calls it."""
+
+    def __init__(self, up: Upsampler) -> None:
+        super().__init__()
+        self.up = up
+
+    def forward(self, en: Tensor, de: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        return self.up.pair(en, de) if self.up.skip else self.up(en, de)

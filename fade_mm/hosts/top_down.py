@@ -33,5 +33,6 @@ def top_down(laterals: Sequence[Tensor], upsamplers: ModuleList) -> list[Tensor]
     """
     merged = list(laterals)
     for i in reversed(range(len(upsamplers))):
-        merged[i] = merged[i] + upsamplers[i](merged[i], merged[i + 1])
+        en, y = upsamplers[i].pair(merged[i], merged[i + 1])
+        merged[i] = en + y
     return merged

@@ -29,6 +29,8 @@ UPSAMPLERS = {  # presets, by what tables call them
     'DySample+': 'dysample_plus',
     'DySample-S': 'dysample_s',
     'DySample-S+': 'dysample_s_plus',
+    'FreqFusion': 'freqfusion',
+    'FreqFusion-SegNeXt': 'freqfusion_segnext',
     'FADE': 'fade',
     'FADE-Lite': 'fade_lite',
     **{f'B{i}': f'fade_b{i}' for i in range(1, 7)},

@@ -9,6 +9,7 @@ from .build import PRESETS, build_upsampler
 from .carafe import CARAFE
 from .dysample import DySample
 from .fade import FADE, FADELite
+from .freqfusion import FreqFusion
 from .indexnet import IndexNet
 from .registry import MODELS, UPSAMPLERS, register_upsampler
 from .sapa import SAPA
@@ -33,6 +34,7 @@ __all__ = [
     'Deconv',
     'DySample',
     'FADELite',
+    'FreqFusion',
     'IndexNet',
     'Nearest',
     'PixelShuffle',

@@ -46,6 +46,8 @@ class Upsampler(nn.Module):
         in_channels_en: Channels that ``en`` must have. Default: ``None``, any number.
         in_channels_de: Channels that ``de`` must have. Default: ``None``, any number.
         scale_factor: Ratio of the two resolutions. Default: 2.
+        skip: What its host does with the encoder feature, as `build_upsampler` was told; a host
+            that does anything with it calls `pair`. Default: ``None``.
 
     Example:
         >>> import torch
@@ -60,6 +62,7 @@ class Upsampler(nn.Module):
     in_channels_en: int | None = None
     in_channels_de: int | None = None
     scale_factor: int = 2
+    skip: str | None = None
     _weighed = ('en', 'de')  # what meets the layer's weights, and so must have their dtype
 
     def upsample(self, en: Tensor, de: Tensor) -> Tensor:
@@ -86,7 +89,8 @@ class Upsampler(nn.Module):
     def pair(self, en: Tensor, de: Tensor) -> tuple[Tensor, Tensor]:
         """What a host with a skip connection merges: the encoder feature and the upsampled one.
 
-        An upsampler that changes the encoder feature as well overrides this.
+        An upsampler that changes the encoder feature as well overrides this, and calls itself in
+        it, so that hooks see the call.
 
         Args:
             en, de: As in `forward`.

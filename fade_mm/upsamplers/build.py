@@ -7,7 +7,15 @@ from torch import nn
 
 from fade_mm.ops.checks import check_positive
 
-from . import a2u, carafe, dysample, fade, indexnet, sapa  # noqa: F401  (they register themselves)
+from . import (  # noqa: F401  (they register themselves)
+    a2u,
+    carafe,
+    dysample,
+    fade,
+    freqfusion,
+    indexnet,
+    sapa,
+)
 from .base import AsUpsampler, DecoderUpsampler, Upsampler, as_skip
 from .registry import MMENGINE_MODELS, MODELS, UPSAMPLERS, register_upsampler
 from .stock import transposed_geometry
@@ -28,12 +36,16 @@ PRESETS = {
     'dysample_s_plus': dict(type='dysample', style='pl', dyscope=True),
     'indexnet_m2o': dict(type='indexnet', network='m2o', nonlinear=False, context=False),
     'a2u_published': dict(type='a2u', downsampling=True),
+    'freqfusion_segnext': dict(
+        type='freqfusion', compression=4, hamming_window=False, direction_feat='sim'
+    ),
     'deconv3': dict(type='deconv', kernel_size=3),
     'pixel_shuffle3': dict(type='pixel_shuffle', upsample_kernel=3),
 }
 """Published variants: upsamplers with arguments that their names stand for.
 
-`fade`, `fade_lite`, `carafe`, `dysample`, `indexnet` and `a2u` are published as their defaults are.
+`fade`, `fade_lite`, `carafe`, `dysample`, `indexnet`, `a2u` and `freqfusion` are published as their
+defaults are.
 """
 
 
@@ -116,9 +128,10 @@ def build_upsampler(
             f'cannot build the upsampler {cfg}: {error}; arguments are {", ".join(accepted)}'
         ) from None
     layer = build(**args)
-    if isinstance(layer, Upsampler) and not isinstance(layer, DecoderUpsampler):
-        return layer
-    return AsUpsampler(layer, scale_factor)
+    if isinstance(layer, DecoderUpsampler) or not isinstance(layer, Upsampler):
+        layer = AsUpsampler(layer, scale_factor)
+    layer.skip = skip
+    return layer
 
 
 def _find(layer_type: str | type) -> Callable[..., nn.Module]:

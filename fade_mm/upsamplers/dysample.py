@@ -88,12 +88,8 @@ class DySample(DecoderUpsampler):
         start(self.offset, lambda weight: nn.init.normal_(weight, std=0.001))
         if self.scope is not None:
             start(self.scope, nn.init.zeros_)
-        s = self.scale_factor
-        at = (torch.arange(s) - (s - 1) / 2) / s
-        y, x = torch.meshgrid(at, at, indexing='ij')
-        positions = torch.stack([x, y])[:, None].expand(-1, self.groups, -1, -1)
         with torch.no_grad():
-            self.init_pos.copy_(positions.reshape(1, -1, 1, 1))
+            self.init_pos.copy_(own_places(self.groups, self.scale_factor))
 
     def offsets(self, de: Tensor) -> Tensor:
         """Learned offsets ``(N, 2 * groups * s * s, H, W)``, in points of ``de``; those in x first.
@@ -107,7 +103,7 @@ class DySample(DecoderUpsampler):
 
     def enlarge(self, de: Tensor) -> Tensor:
         """``de`` ``(N, C, H, W)`` as ``(N, C, s * H, s * W)``."""
-        return sample(de, self.offsets(de), self.init_pos, self.groups, self.scale_factor)
+        return sample(de, self.offsets(de), self.init_pos, self.scale_factor)
 
     def _views(self, de: Tensor) -> list[View]:
         offsets = pixel_shuffle(self.offsets(de), self.scale_factor)
@@ -118,33 +114,57 @@ class DySample(DecoderUpsampler):
         return [View('offsets', offsets, meaning)]
 
 
+def own_places(groups: int, scale_factor: int) -> Tensor:
+    """Where the sub-pixels of a point lie, from its centre: ``(1, 2 * groups * s * s, 1, 1)``."""
+    s = scale_factor
+    at = (torch.arange(s, dtype=torch.float64) - (s - 1) / 2) / s
+    y, x = torch.meshgrid(at, at, indexing='ij')
+    return torch.stack([x, y])[:, None].expand(-1, groups, -1, -1).reshape(1, -1, 1, 1)
+
+
 @leaf
-def sample(de: Tensor, offsets: Tensor, init_pos: Tensor, groups: int, scale_factor: int) -> Tensor:
+def sample(de: Tensor, offsets: Tensor, init_pos: Tensor, scale_factor: int) -> Tensor:
     """Bilinear samples of each group of channels of ``de``.
 
     Args:
         de: Feature ``(N, C, H, W)``.
         offsets: From the points' own places, as `DySample.offsets` gives them.
-        init_pos: Those places ``(1, 2 * groups * s * s, 1, 1)``, from the centre of a point of
-            ``de``.
-        groups: Groups of channels with offsets of their own.
+        init_pos: Those places, as `own_places` gives them.
         scale_factor: Upsampling ratio s.
 
     Returns:
         The samples ``(N, C, s * H, s * W)`` in the dtype of ``de``.
     """
-    n, c, height, width = de.shape
+    own = centres(de)
+    points = (offsets.to(own.dtype) + init_pos.to(own.dtype)).unflatten(1, (2, -1))
+    return bilinear(de, pixel_shuffle(points + own, scale_factor))
+
+
+def centres(x: Tensor) -> Tensor:
+    """The points' own places in ``x`` ``(N, C, H, W)``, ``(2, 1, H, W)``; see `bilinear`."""
     # Coordinates of large features need more digits than half precision has.
-    dtype = torch.promote_types(de.dtype, torch.float32)
-    rows, cols = (torch.arange(a, dtype=dtype, device=de.device) for a in (height, width))
-    centres = torch.stack(torch.meshgrid(cols, rows, indexing='xy')) + 0.5  # (2, H, W)
-    points = (offsets.to(dtype) + init_pos.to(dtype)).unflatten(1, (2, -1))
-    at_x, at_y = pixel_shuffle(points + centres[:, None], scale_factor).unbind(1)
-    points = torch.stack([2 * at_x / width - 1, 2 * at_y / height - 1], dim=-1)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    rows, cols = (torch.arange(a, dtype=dtype, device=x.device) for a in x.shape[2:])
+    return torch.stack(torch.meshgrid(cols, rows, indexing='xy'))[:, None] + 0.5
+
+
+def bilinear(x: Tensor, points: Tensor) -> Tensor:
+    """Bilinear samples of groups of channels; outside, as at the border.
+
+    Args:
+        x: Feature ``(N, C, H, W)``.
+        points: Where, ``(N, 2, groups, h, w)``, from the feature's corner; x, then y.
+
+    Returns:
+        The samples ``(N, C, h, w)`` in the dtype of ``x``.
+    """
+    (n, c, height, width), groups = x.shape, points.shape[2]
+    at_x, at_y = points.unbind(1)
+    grid = torch.stack([2 * at_x / width - 1, 2 * at_y / height - 1], dim=-1)
     y = F.grid_sample(
-        de.to(dtype).reshape(n * groups, c // groups, height, width),
-        points.flatten(0, 1),
+        x.to(points.dtype).reshape(n * groups, c // groups, height, width),
+        grid.flatten(0, 1),
         padding_mode='border',
         align_corners=False,
     )
-    return y.reshape(n, c, scale_factor * height, scale_factor * width).to(de.dtype)
+    return y.reshape(n, c, *points.shape[3:]).to(x.dtype)

@@ -163,11 +163,11 @@ class DecoderKernelGenerator(CARAFE):
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
         """CARAFE's logits, at the size of ``en``."""
-        return _strided(self.logits(de), en.shape[2:], de.shape[2:], self.scale_factor), None
+        return strided(self.logits(de), en.shape[2:], de.shape[2:], self.scale_factor), None
 
 
 @leaf
-def _strided(logits: Tensor, size: tuple, low: tuple, scale_factor: int) -> Tensor:
+def strided(logits: Tensor, size: tuple, low: tuple, scale_factor: int) -> Tensor:
     """Logits for the scale factor at a size: where that is the low one, the first of each cell."""
     stride = scale_factor // step_of(size, low, scale_factor)
     rows, cols = (

@@ -50,6 +50,21 @@ def test_a_host_and_unguided_upsamplers_too():
     )
 
 
+@pytest.mark.parametrize(
+    ('template', 'option'),
+    [
+        (SEGFORMER_B0, 'model.decode_head.upsample_cfg.type'),
+        (MASK_RCNN, 'model.neck.upsample_cfg.type'),
+    ],
+)
+def test_an_encoder_feature_that_the_upsampler_changes_counts_where_the_host_merges_it(
+    template, option
+):
+    freqfusion = predicting_model(load_config(template.format('fade'), {option: 'freqfusion'}))
+    counted = HostCount(model(template, 'fade'), SHAPE)(freqfusion)
+    assert counted == count_as_published(single_pass(freqfusion), (torch.rand(1, 3, *SHAPE),))
+
+
 def test_both_stages_of_a_detector_count():
     detector = model(MASK_RCNN, 'nearest')
     modules = FlopAnalyzer(single_pass(detector), (torch.rand(1, 3, *SHAPE),)).by_module()

@@ -32,7 +32,11 @@ def tag(upsampler):
 
 TAGS = sorted({tag(name) for name in UPSAMPLERS if name not in HOSTS_OWN} - {'sapa'})  # is sapa_b
 EVERYWHERE = ('carafe', 'fade', 'fade-lite')
-ONLY_SEGFORMER = ('indexnet-m2o', *(f'fade-b{row}' for row in range(1, 7)))
+ONLY_SEGFORMER = (
+    'freqfusion-segnext',
+    'indexnet-m2o',
+    *(f'fade-b{row}' for row in range(1, 7)),
+)
 COMPETITORS = [x for x in TAGS if x not in EVERYWHERE + ONLY_SEGFORMER]
 
 

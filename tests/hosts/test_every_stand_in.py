@@ -99,6 +99,18 @@ def test_the_gate_is_on_where_the_host_does_not_add_the_feature_itself(name):
 
 
 @upsampling
+def test_an_encoder_feature_that_the_upsampler_changes_is_merged(name):
+    pair = PAIRS[name]
+    made = build(name, upsample_cfg=dict(type='nearest')).eval()
+    plain = pair.outputs(made, 17, 23)
+    for up in made.upsamplers:
+        up.pair = lambda en, de, up=up: (2 * en, up(en, de))
+    changed = pair.outputs(made, 17, 23)
+    same = all(torch.equal(a, b) for a, b in zip(changed, plain, strict=True))
+    assert same == (pair.skip is None)
+
+
+@upsampling
 def test_it_says_how_its_host_upsamples(name):
     assert getattr(stand_ins, name).stock_upsampler in ('Nearest', 'Bilinear', 'CARAFE')
 

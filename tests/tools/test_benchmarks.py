@@ -59,6 +59,7 @@ def test_json_has_every_subject_and_backend(backward, capsys):
         ('gated_reassemble', 'reference'),
         ('FADE-Lite', 'cpu'),
         ('CARAFE', 'cpu'),
+        ('FreqFusion', 'cpu'),
         ('bilinear', ''),
         (benchmark.UNFOLDED, ''),
     } <= found

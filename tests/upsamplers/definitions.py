@@ -182,6 +182,78 @@ def dysample(w, x, style, groups, s):
     return out
 
 
+def convolved(w, name, x):
+    weight, bias = w[f'{name}.weight'], w[f'{name}.bias']
+    return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+def eight_cosines(x):
+    """With the points at a distance of two in a window of three, row by row; outside is zero."""
+    n, c, h, width = x.shape
+    points = F.unfold(x, 3, dilation=2, padding=2).reshape(n, c, 9, h, width)
+    cosines = F.cosine_similarity(points, x[:, :, None], dim=1)
+    return cosines[:, [0, 1, 2, 3, 5, 6, 7, 8]]
+
+
+def freqfusion_offsets(w, high, low, direction_feat, norm, s):
+    """How far points of the fine guide move, in points of the coarse one: ``(N, 2, G, h, w)``."""
+    sums = [0, 0]
+    for x, suffix, prefix in ((high, 'hr', 'hr_'), (low, 'lr', '')):
+        if norm:
+            affine = [w[f'dysampler.norm_{suffix}.{name}'] for name in ('weight', 'bias')]
+            groups = x.reshape(len(x), x.shape[1] // 8, -1)
+            variance = groups.var(2, unbiased=False, keepdim=True) + 1e-5
+            x = ((groups - groups.mean(2, keepdim=True)) / variance.sqrt()).reshape(x.shape)
+            x = x * affine[0][:, None, None] + affine[1][:, None, None]
+        similar = eight_cosines(x)
+        both = torch.cat([x, similar], dim=1)
+        sources = (similar, x) if direction_feat == 'sim' else (both, both)
+        for i, name in enumerate(('offset', 'direct_scale')):
+            y = convolved(w, f'dysampler.{prefix}{name}', sources[i])
+            if suffix == 'lr':
+                y = F.pixel_shuffle(y, s)
+                if high.shape == low.shape:  # the first sub-pixel of each point
+                    y = y[:, :, ::s, ::s]
+                y = definition.nearest(y, high.shape[2:], 1)
+            sums[i] = sums[i] + y
+    return (sums[0] * sums[1].sigmoid()).unflatten(1, (2, -1))
+
+
+def freqfusion(w, en, de, direction_feat='sim_concat', norm=True, resample=True, s=2):
+    """The encoder feature and the upsampled one."""
+
+    def normalised(logits, window):
+        kernels = logits.softmax(1) * w[f'hamming_{window}'].reshape(1, -1, 1, 1)
+        return kernels / kernels.sum(1, keepdim=True)
+
+    def low_pass(x, logits):
+        return definition.reassemble(x, normalised(logits, 'lowpass'), s)
+
+    def high_pass(x, logits):
+        return x - definition.reassemble(x, normalised(logits, 'highpass'), 1)
+
+    high = convolved(w, 'hr_channel_compressor', en)
+    low = convolved(w, 'lr_channel_compressor', de)
+    first = convolved(w, 'content_encoder2', high)
+    high = high + high_pass(high, first)
+    smooth = convolved(w, 'content_encoder', high)
+    smooth = smooth + low_pass(convolved(w, 'content_encoder', low), smooth)
+    sharp = first + low_pass(convolved(w, 'content_encoder2', low), smooth)
+    sharpened, y = en + high_pass(en, sharp), low_pass(de, smooth)
+    if not resample:
+        return sharpened, y
+    offsets = freqfusion_offsets(w, high, low, direction_feat, norm, s)
+    offsets = definition.step(de.shape[2:], en.shape[2:], s) * offsets
+    (n, c, h, width), groups = y.shape, offsets.shape[2]
+    moved = torch.empty_like(y)
+    for b, g in ((b, g) for b in range(n) for g in range(groups)):
+        channels = slice(g * c // groups, (g + 1) * c // groups)
+        for i, j in ((i, j) for i in range(h) for j in range(width)):
+            dx, dy = offsets[b, :, g, i, j]
+            moved[b, channels, i, j] = bilinear_sample(y[b, channels], i + dy, j + dx)
+    return sharpened, moved
+
+
 def indices(w, block, patch):
     """The outputs of an index block for a patch ``(N, C, k, k)``."""
     if f'{block}.weight' in w:
@@ -309,6 +381,8 @@ DEFINITIONS = {
     'dysample_plus': of_dysample('lp', 4),
     'dysample_s': of_dysample('pl', 4),
     'dysample_s_plus': of_dysample('pl', 4),
+    'freqfusion': lambda w, *x: freqfusion(w, *x)[1],
+    'freqfusion_segnext': lambda w, *x: freqfusion(w, *x, 'sim')[1],
     'indexnet': lambda w, *x: indexnet(w, *x, 'holistic', True),
     'indexnet_m2o': lambda w, *x: indexnet(w, *x, 'm2o', False),
     'a2u': lambda w, *x: a2u(w, *x, 4),

@@ -36,7 +36,6 @@ class UpsamplerPixelDecoder(StandIn):
         """``y`` and the levels above it, from coarse to fine: upsample, add, convolve."""
         levels = [y]
         for i in reversed(range(len(self.upsamplers))):
-            lateral = self.lateral_convs[i](feats[i])
-            merged = lateral + self.upsamplers[i](lateral, levels[-1])
-            levels.append(self.output_convs[i](merged))
+            lateral, y = self.upsamplers[i].pair(self.lateral_convs[i](feats[i]), levels[-1])
+            levels.append(self.output_convs[i](lateral + y))
         return levels
