@@ -15,7 +15,7 @@ PAGE = (ROOT / 'docs/own_data.md').read_text()
 FILES = {name: ROOT / f'configs/own_data/{name}.py' for name in ('boxes', 'masks', 'segmentation')}
 DETECTION = dict(classes=('RBC', 'WBC', 'Platelets'), scale=(64, 48), epochs=1, rois=16)
 SEGMENTATION = dict(classes=('a', 'b', 'c'), scale=(64, 48), crop=(32, 32), batch=2, iterations=4)
-WITHOUT_WEIGHTS = re.search(r'```python\n(backbone=.*\n)neck=(.*)\n```', PAGE)
+WITHOUT_WEIGHTS = re.search(r'^    (backbone=.*\n)    neck=(.*)$', PAGE, re.M)
 UPSAMPLED = {name: 'decode_head' if name == 'segmentation' else 'neck' for name in FILES}
 
 
