@@ -25,8 +25,9 @@ def unavailable(weights: str, reason: str) -> SetupError:
     if '://' in weights:
         message += (
             '. For a backbone, --cfg-options model.backbone.init_cfg.checkpoint=FILE takes the '
-            'weights from a local file, and model.backbone.init_cfg=None trains from scratch '
-            '(model.pretrained=FILE or None, where the config has that)'
+            'weights from a local file, and model.backbone.init_cfg=None trains from scratch, where '
+            'nothing stays frozen (frozen_stages=-1, norm_eval=False); some configs have '
+            'model.pretrained=FILE or None for it'
         )
     return SetupError(message)
 

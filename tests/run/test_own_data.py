@@ -132,6 +132,12 @@ def test_class_names_that_a_file_has_not_are_told(value, right, loader, detectio
     assert f'Write {loader}_dataloader.dataset.metainfo=dict(classes=(' in str(stop.value)
 
 
+def test_no_class_of_a_file_is_named(detection_root, tmp_path):
+    message = r"train\.json has \(RBC, WBC, Platelets\), and none of .*classes=\('RBC', 'WBC'"
+    with pytest.raises(SystemExit, match=message):
+        train_detection(detection_root, tmp_path, classes("['nuclei']"))
+
+
 @pytest.mark.parametrize('loader', ['train', 'val'])
 def test_a_text_is_not_taken_for_its_letters(loader, detection_root, tmp_path):
     with pytest.raises(SystemExit, match=rf"{loader}_dataloader: .*'uav'.* 3 classes.*\('uav',\)"):

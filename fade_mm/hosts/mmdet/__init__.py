@@ -174,7 +174,13 @@ class NotedNames:
     def __get__(self, dataset, owner: type) -> Callable:
         def noting(path: str):
             coco = self.read(path)
-            dataset.names_in_file = {key: x['name'] for key, x in coco.cats.items()}
+            names = dataset.names_in_file = {key: x['name'] for key, x in coco.cats.items()}
+            classes = dataset.metainfo.get('classes') or ()
+            if classes and not set(classes).intersection(names.values()):
+                raise SetupError(
+                    f'{path} has ({", ".join(names.values())}), and none of metainfo.classes, '
+                    f'({", ".join(classes)}); write metainfo=dict(classes={(*names.values(),)})'
+                )
             return coco
 
         return self.read if dataset is None else noting
