@@ -25,7 +25,7 @@ def unavailable(weights: str, reason: str) -> SetupError:
     if '://' in weights:
         message += (
             '. For a backbone, --cfg-options model.backbone.init_cfg.checkpoint=FILE takes the '
-            'weights from a local file, and model.backbone.init_cfg=None trains from scratch, where '
+            'weights from a local file, and model.backbone.init_cfg=None trains from scratch, if '
             'nothing stays frozen (frozen_stages=-1, norm_eval=False); some configs have '
             'model.pretrained=FILE or None for it'
         )
