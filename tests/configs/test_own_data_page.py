@@ -54,7 +54,12 @@ def test_the_page_shows_the_file(name):
 
 
 @pytest.mark.parametrize(
-    'name', [pytest.param('boxes', marks=pytest.mark.slow), 'masks', 'segmentation']
+    'name',
+    [
+        pytest.param('boxes', marks=pytest.mark.slow),
+        pytest.param('masks', marks=pytest.mark.slow),
+        'segmentation',
+    ],
 )
 def test_trains_takes_fade_and_is_tested(name, request, tmp_path, monkeypatch):
     segmentation = name == 'segmentation'

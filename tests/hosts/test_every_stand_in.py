@@ -101,7 +101,7 @@ def test_the_gate_is_on_where_the_host_does_not_add_the_feature_itself(name):
 @upsampling
 def test_an_encoder_feature_that_the_upsampler_changes_is_merged(name):
     pair = PAIRS[name]
-    made = build(name, upsample_cfg=dict(type='nearest')).eval()
+    made = build(name, upsample_cfg=dict(type='dysample')).eval()
     plain = pair.outputs(made, 17, 23)
     for up in made.upsamplers:
         up.pair = lambda en, de, up=up: (2 * en, up(en, de))

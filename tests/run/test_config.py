@@ -182,11 +182,10 @@ def test_a_config_without_a_validation_trains(segmentation_root, tmp_path):
     assert (tmp_path / 'work/iter_2.pth').exists()
 
 
-@pytest.mark.parametrize('name', ['default_hooks', 'visualizer'])
-def test_pictures_need_what_draws_them(name, tmp_path, checkpoint_of):
+def test_pictures_need_what_draws_them(tmp_path, checkpoint_of):
     weights = checkpoint_of(config(CAMVID, 'bilinear'))
-    cfg = changed(tmp_path, config(CAMVID, 'bilinear'), **{name: None})
-    with pytest.raises(SystemExit, match=f'--show-dir needs .*{name}'):
+    cfg = changed(tmp_path, config(CAMVID, 'bilinear'), visualizer=None)
+    with pytest.raises(SystemExit, match='--show-dir needs a visualizer'):
         run('test', cfg, weights, '--show-dir', tmp_path / 'show')
 
 

@@ -68,7 +68,7 @@ def turned(root):
     ],
     ids=['colours', 'large', 'size', 'size-in-validation', 'turned'],
 )
-@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_label_maps_that_do_not_fit_are_named(
     breaks, message, workers, segmentation_root, tmp_path
 ):

@@ -144,9 +144,8 @@ def test_resume_in_the_config_is_exact_too(camvid, tmp_path):
     assert_same_state(tmp_path / 'whole/iter_6.pth', tmp_path / 'parts/iter_6.pth')
 
 
-@pytest.mark.parametrize(
-    'sampler', [pytest.param('InfiniteSampler', marks=pytest.mark.slow), 'DefaultSampler']
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
 def test_going_on_reads_nothing_twice(sampler, camvid, tmp_path, monkeypatch):
     """Also where the sampler ends, after three batches, and mmengine begins it anew."""
     monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda _: None)

@@ -62,17 +62,21 @@ def test_a_backbone_of_which_nothing_fits_stops(fits, segmentation_root, tmp_pat
         run(*command, *options)
 
 
+def slow(*arguments):
+    return pytest.param(*arguments, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ('option', 'message'),
     [
         ('train_dataloader.dataset.type=CocoDatset', r"dataset .*; there is mmdet\.Coco"),
-        ('train_dataloader.dataset.pipeline.1.type=Resise', r"'Resise'; there is .*Resize"),
-        ('val_evaluator.type=CocoMetrik', r"metric .*'CocoMetrik'; there is mmdet\.CocoMetric"),
-        ('default_hooks.timer.type=IterTimerHok', r"hook .*; there is IterTimerHook"),
+        slow('train_dataloader.dataset.pipeline.1.type=Resise', r"'Resise'; there is .*Resize"),
+        slow('val_evaluator.type=CocoMetrik', r"metric .*'CocoMetrik'; there is mmdet\.CocoMetric"),
+        slow('default_hooks.timer.type=IterTimerHok', r"hook .*; there is IterTimerHook"),
         ('optim_wrapper.optimizer.type=AdamWW', r"optimizer .*'AdamWW'; there is AdamW"),
-        ('model.neck.type=fade_mm.Fpn', r"'fade_mm\.Fpn'; there is fade_mm\.FPN"),
-        ('model.type=FasterRCN', r"there is no mmdet\.FasterRCN"),
-        ('visualizer.type=DetVisualiser', r"visualizer .*"),
+        slow('model.neck.type=fade_mm.Fpn', r"'fade_mm\.Fpn'; there is fade_mm\.FPN"),
+        slow('model.type=FasterRCN', r"there is no mmdet\.FasterRCN"),
+        slow('visualizer.type=DetVisualiser', r"visualizer .*"),
         ('train_dataloader.dataset.pipeline.1.scael=(1,1)', r"unexpected keyword argument 'scael'"),
     ],
 )  # fmt: skip

@@ -68,6 +68,7 @@ def trained(template, upsampler, folder, options):
     return json.loads(next(test.glob('*/*.json')).read_text())
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_test_tool(small_rows, segmentation_root, tmp_path, capsys):
     folder = tmp_path / 'work_dirs'
     options = list(camvid_options(segmentation_root))
