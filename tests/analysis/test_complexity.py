@@ -108,6 +108,20 @@ def test_an_image_that_is_too_small_is_the_users_to_mend():
         count_flops(model(SEGFORMER_B0, 'fade'), (5, 7))
 
 
+def test_pictures_may_have_other_channels():
+    """Those of the first convolution, 7x7 at a quarter of the size."""
+    counts = [
+        count_flops(
+            predicting_model(
+                load_config(SEGFORMER_B0.format('fade'), {'model.backbone.in_channels': channels})
+            ),
+            SHAPE,
+        )
+        for channels in (3, 4)
+    ]
+    assert counts[1] - counts[0] == 32 * 7 * 7 * SHAPE[0] * SHAPE[1] // 16
+
+
 def test_a_model_that_cannot_be_built_is_the_users_to_mend():
     cfg = load_config(SEGFORMER_B0.format('fade'), {'model.decode_head.upsample_cfg.type': 'fad'})
     with pytest.raises(SetupError, match=r"the model cannot be built.*'fad'"):

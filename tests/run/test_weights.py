@@ -73,6 +73,7 @@ def slow(*arguments):
         slow('train_dataloader.dataset.pipeline.1.type=Resise', r"'Resise'; there is .*Resize"),
         slow('val_evaluator.type=CocoMetrik', r"metric .*'CocoMetrik'; there is mmdet\.CocoMetric"),
         slow('default_hooks.timer.type=IterTimerHok', r"hook .*; there is IterTimerHook"),
+        slow('visualizer.vis_backends.0.type=WandbVisBackend', 'wandb'),
         ('optim_wrapper.optimizer.type=AdamWW', r"optimizer .*'AdamWW'; there is AdamW"),
         slow('model.neck.type=fade_mm.Fpn', r"'fade_mm\.Fpn'; there is fade_mm\.FPN"),
         slow('model.type=FasterRCN', r"there is no mmdet\.FasterRCN"),
