@@ -53,14 +53,8 @@ def test_the_page_shows_the_file(name):
     assert FILES[name].read_text() in re.findall(r'```python\n(.*?)```', PAGE, re.S)
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param('boxes', marks=pytest.mark.slow),
-        pytest.param('masks', marks=pytest.mark.slow),
-        'segmentation',
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('name', FILES)
 def test_trains_takes_fade_and_is_tested(name, request, tmp_path, monkeypatch):
     segmentation = name == 'segmentation'
     root = request.getfixturevalue('segmentation_root' if segmentation else 'detection_root')

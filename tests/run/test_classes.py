@@ -267,6 +267,7 @@ def test_masks_of_no_class_are_left_alone():
     check_classes(model, samples, 'train_dataloader')
 
 
+@pytest.mark.slow
 def test_the_check_can_be_left_out(segmentation_root, tmp_path):
     options = camvid_options(segmentation_root, 2, **{'model.decode_head.num_classes': 4})
     arguments = ['train', config(CAMVID, 'bilinear'), '--work-dir', tmp_path]

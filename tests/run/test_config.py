@@ -201,6 +201,7 @@ def test_metrics_may_stand_in_an_evaluator(segmentation_root, tmp_path):
     assert len(list((tmp_path / 'out').glob('*.png'))) == 3
 
 
+@pytest.mark.slow
 def test_augmented_tests_of_wrapped_data_sets(detection_root, tmp_path):
     """What ``--tta`` and ``--out`` add is found without a default scope, too."""
     base = config(BCCD, 'nearest')

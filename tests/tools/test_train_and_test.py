@@ -28,7 +28,7 @@ def scores(work_dir):
     return json.loads(latest.read_text().splitlines()[-1])
 
 
-@pytest.mark.parametrize('upsampler', ['bilinear', 'fade'])
+@pytest.mark.parametrize('upsampler', [pytest.param('bilinear', marks=pytest.mark.slow), 'fade'])
 def test_segmentation(upsampler, segmentation_root, tmp_path):
     cfg, work = config(CAMVID, upsampler), tmp_path / 'work'
     options = list(camvid_options(segmentation_root))
@@ -49,7 +49,7 @@ def test_segmentation(upsampler, segmentation_root, tmp_path):
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 3
 
 
-@pytest.mark.parametrize('upsampler', ['nearest', 'fade'])
+@pytest.mark.parametrize('upsampler', [pytest.param('nearest', marks=pytest.mark.slow), 'fade'])
 def test_detection(upsampler, detection_root, tmp_path):
     cfg, work = config(BCCD, upsampler), tmp_path / 'work'
     options = list(bccd_options(detection_root))
@@ -111,6 +111,7 @@ def test_a_stock_config_takes_fade_from_the_command_line(detection_root, tmp_pat
     assert 'neck.upsamplers.0.ker_generator.compressor_en.weight' in weights
 
 
+@pytest.mark.slow
 def test_segmentation_tta(segmentation_root, tmp_path):
     cfg = config(CAMVID, 'fade')
     options = list(camvid_options(segmentation_root, iterations=2))
