@@ -126,7 +126,7 @@ def classes(value, loader='train'):
     ids=['misspelt', 'another order'],
 )
 def test_class_names_that_a_file_has_not_are_told(value, right, loader, detection_root, tmp_path):
-    message = rf'{loader}_dataloader: .*val\.json|train\.json has \(RBC, WBC, Platelets\).*{right}'
+    message = rf'{loader}_dataloader: .*{loader}\.json has \(RBC, WBC, Platelets\).*{right}'
     with pytest.raises(SystemExit, match=message) as stop:
         train_detection(detection_root, tmp_path, classes(value, loader))
     assert f'Write {loader}_dataloader.dataset.metainfo=dict(classes=(' in str(stop.value)

@@ -40,7 +40,6 @@ def test_a_fault_of_ours_is_told_from_a_users(monkeypatch):
     assert not is_bug(caught(lambda: FADE(0)))  # what we raise
     assert not is_bug(caught(lambda: int('x')))
     assert not is_bug(caught(lambda: build_upsampler(dict(type='fade', kernel=5), 8, 8)))
-    monkeypatch.setattr('fade_mm.upsamplers.fade.KernelGenerator', None, raising=False)
     monkeypatch.setattr('fade_mm.upsamplers.build.as_skip', None)
     broken = caught(lambda: build_upsampler(dict(type='fade'), 8, 8))
     assert is_bug(broken)
