@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 
 from mmengine.config import Config
@@ -71,15 +71,16 @@ class CheckedRunner(Runner):
         places = {f'{x}_dataloader': getattr(self, f'_{x}_dataloader') for x in _SPLITS}
         place = next((key for key, x in places.items() if x is dataloader), 'dataloader')
         check_class_names(dataloader, place)
+        checked = self.cfg.get('check_classes', True)
         with (
             _naming_missing_files(),
             mmengine_fixes.naming_empty_data(dataloader),
-            self.host.noting_names(),
+            self.host.noting_names() if checked else nullcontext(),
         ):
             loader = super().build_dataloader(dataloader, seed)
         for dataset in leaves(loader.dataset):
             check_files(dataset)
-            if self.cfg.get('check_classes', True):
+            if checked:
                 self.host.check_dataset(dataset, place)
             self.host.watch(dataset)
             dataset.pipeline = NamingPipeline(dataset.pipeline, dataset, self.host)

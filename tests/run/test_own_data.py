@@ -136,6 +136,8 @@ def test_no_class_of_a_file_is_named(detection_root, tmp_path):
     message = r"train\.json has \(RBC, WBC, Platelets\), and none of .*classes=\('RBC', 'WBC'"
     with pytest.raises(SystemExit, match=message):
         train_detection(detection_root, tmp_path, classes("['nuclei']"))
+    with pytest.raises(SystemExit, match='the data set has no samples'):
+        train_detection(detection_root, tmp_path, classes("['nuclei']"), 'check_classes=False')
 
 
 @pytest.mark.parametrize('loader', ['train', 'val'])

@@ -179,7 +179,8 @@ class NotedNames:
             if classes and not set(classes).intersection(names.values()):
                 raise SetupError(
                     f'{path} has ({", ".join(names.values())}), and none of metainfo.classes, '
-                    f'({", ".join(classes)}); write metainfo=dict(classes={(*names.values(),)})'
+                    f'({", ".join(classes)}); write metainfo=dict(classes={(*names.values(),)}), '
+                    'or, if that is as it should be, check_classes=False'
                 )
             return coco
 
