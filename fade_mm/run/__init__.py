@@ -5,9 +5,11 @@ from fade_mm.memory import keep_freed_memory
 
 from .checkpoint import (
     CheckpointFitHook,
+    check_output,
     load_checkpoint,
     load_fitting,
     read_checkpoint,
+    save_checkpoint,
     use_safe_checkpoints,
 )
 from .config import add_hook, check_loops, check_weights, load_config, pretrained_weights
@@ -33,6 +35,7 @@ __all__ = [
     'add_hook',
     'build_model',
     'check_loops',
+    'check_output',
     'check_weights',
     'evaluate',
     'finished',
@@ -46,5 +49,6 @@ __all__ = [
     'pretrained_weights',
     'read_checkpoint',
     'run_tool',
+    'save_checkpoint',
     'use_safe_checkpoints',
 ]
