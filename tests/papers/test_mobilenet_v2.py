@@ -79,5 +79,5 @@ def test_other_weights_are_refused():
     with pytest.raises(SetupError, match='is this MobileNetV2'):
         convert_mobilenet_v2(swapped)
     del weights['features.3.conv.2.weight']
-    with pytest.raises(SetupError, match='has 306 tensors .* the file has 305'):
+    with pytest.raises(SetupError, match=r'has 306 tensors .* the file has 305'):
         convert_mobilenet_v2(weights)
