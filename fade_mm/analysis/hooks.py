@@ -109,11 +109,13 @@ class UpsamplerMonitorHook(Hook):
 
 
 def _print(found: dict[str, dict[str, float]]) -> None:
-    """A table of measures, an upsampler a row."""
-    measures = list(dict.fromkeys(name for summary in found.values() for name in summary))
-    table = Table('upsampler', *measures)
+    """A table of measures, an upsampler's kernels, gate, offsets or index a row."""
+    measures = ('mean', 'entropy', 'reach', 'variation', 'between_pictures')
+    table = Table('upsampler', 'its', *(x.replace('_', ' ') for x in measures))
     for name, summary in found.items():
-        table.add_row(name, *(f'{summary[x]:.3f}' if x in summary else '' for x in measures))
+        for kind in dict.fromkeys(x.partition('.')[0] for x in summary):
+            values = (summary.get(f'{kind}.{measure}') for measure in measures)
+            table.add_row(name, kind, *('' if x is None else f'{x:.3f}' for x in values))
     Console().print(table)
 
 
