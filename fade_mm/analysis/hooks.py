@@ -7,8 +7,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fade_mm.hosts.base import host_of, unwrapped
 from fade_mm.registry import HOOKS
@@ -111,7 +112,14 @@ class UpsamplerMonitorHook(Hook):
 def _print(found: dict[str, dict[str, float]]) -> None:
     """A table of measures, an upsampler's kernels, gate, offsets or index a row."""
     measures = ('mean', 'entropy', 'reach', 'variation', 'between_pictures')
-    table = Table('upsampler', 'its', *(x.replace('_', ' ') for x in measures))
+    upsampler = Column('upsampler', no_wrap=True)
+    table = Table(
+        upsampler,
+        'its',
+        *(x.replace('_', ' ') for x in measures),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for name, summary in found.items():
         for kind in dict.fromkeys(x.partition('.')[0] for x in summary):
             values = (summary.get(f'{kind}.{measure}') for measure in measures)
