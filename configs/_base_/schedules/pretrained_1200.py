@@ -2,6 +2,8 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=3e-4, betas=(0.9, 0.999), weight_decay=0.01),
+    constructor='fade_mm.UpsamplerOptimWrapperConstructor',
+    paramwise_cfg=dict(custom_keys={'decode_head': dict(lr_mult=10.0)}, upsampler=dict(lr_mult=0.1)),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=100),
