@@ -49,9 +49,13 @@ def naming_build_errors() -> Iterator[None]:
 
 
 def is_bug(error: Exception) -> bool:
-    """Whether an error is a fault of fade_mm: a line of its code failed that raises nothing."""
+    """Whether an error is a fault of fade_mm: a line of its code failed that raises nothing.
+
+    Nor is it where a host's class does not take the arguments that one of ours passes on to it.
+    """
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(place.filename).is_relative_to(_HERE) and not place.line.startswith('raise')
+    is_users = place.line.startswith(('raise', 'super().__init__('))
+    return Path(place.filename).is_relative_to(_HERE) and not is_users
 
 
 def explained(error: Exception) -> str | None:
