@@ -90,6 +90,11 @@ def unregistered(name: str, registry) -> str:
     return f"no {registry.name} is called '{name}'{hint} (custom_imports brings in one of yours)"
 
 
+def first_of(names: Sequence[str]) -> str:
+    """The first five of some names in brackets, and whether there are more."""
+    return f'({", ".join(names[:5])}{", ..." * (len(names) > 5)})'
+
+
 def listed(faults: Sequence[str]) -> str:
     """The first ten of a message's items on lines of their own, and how many more there are."""
     more = [f'and {len(faults) - 10} more'] if len(faults) > 10 else []

@@ -61,9 +61,9 @@ def test_without_an_upsampler_it_is_the_host_bit_for_bit(name):
 
 @stand_in
 def test_an_argument_that_the_host_does_not_know_is_named(name):
-    with pytest.raises(SetupError, match="the model cannot be built: .*'upsample_cgf'"):
-        with naming_build_errors():
-            build(name, upsample_cgf=dict(type='fade'))
+    message = r"the model cannot be built: .*'upsample_cgf'"
+    with pytest.raises(SetupError, match=message), naming_build_errors():
+        build(name, upsample_cgf=dict(type='fade'))
 
 
 @with_every_upsampler
