@@ -2,14 +2,13 @@
 
 Every model takes steps on one batch of its own training data, all in turns; times are medians, and
 ratios to the first row are medians of the ratios within a turn. Freed memory stays with the
-process, as in tools/train.py (--return-memory shows the difference). The last line is the peak
-memory of the process, all models together.
+process, as in tools/train.py (--return-memory shows the difference). Memory is the most that a
+step takes at once beyond the model and its optimizer: features, gradients, what is in between.
 
     python tools/benchmark_train.py configs/segformer/segformer_mit-b0_{bilinear,fade}_*camvid*.py
 """
 
 import argparse
-import resource
 import statistics
 import time
 import warnings
@@ -28,6 +27,7 @@ from rich.table import Table
 
 from fade_mm import run
 from fade_mm.hosts.base import in_scope_of
+from fade_mm.memory import peak_memory
 from fade_mm.ops import use_backend
 from fade_mm.ops.backend import available_backends
 from fade_mm.upsamplers import named_upsamplers
@@ -86,15 +86,28 @@ def main() -> None:
             if turn:
                 times[name, backend].append(time.perf_counter() - start)
 
+    memory = {}
+    for (name, backend), step in subjects.items():
+        with use_backend(backend) if backend else nullcontext():
+            memory[name, backend] = peak_memory(step)
     table = Table(title=f'{torch.get_num_threads()} threads, torch {torch.__version__}')
-    for column in ('config', 'backend', 's / step', 'x the first'):
-        table.add_column(column, justify='right' if column[0] in 'sx' else 'left')
+    for column in ('config', 'backend'):
+        table.add_column(column)
+    for column in ('s a step', 'the first = 1', 'MiB a step', 'the first = 1'):
+        table.add_column(column, justify='right')
     first = next(iter(times.values()))
     for (name, backend), elapsed in times.items():
         ratio = statistics.median(a / b for a, b in zip(elapsed, first, strict=True))
-        table.add_row(name, backend, f'{statistics.median(elapsed):.3f}', f'{ratio:.2f}')
-    Console(width=100).print(table)
-    print(f'peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB')
+        most, of_first = memory[name, backend], next(iter(memory.values()))
+        table.add_row(
+            name,
+            backend,
+            f'{statistics.median(elapsed):.3f}',
+            f'{ratio:.2f}',
+            '' if most is None else f'{most / 2**20:.0f}',
+            '' if most is None else f'{most / of_first:.2f}',
+        )
+    Console(width=120).print(table)
 
 
 if __name__ == '__main__':
