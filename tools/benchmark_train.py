@@ -65,6 +65,21 @@ def training_step(file: str) -> tuple[Callable, bool]:
     return step, ours
 
 
+def in_turns(measure: Callable, subjects: dict, turns: int) -> dict[tuple[str, str], list]:
+    """What is measured of each subject in each turn."""
+    found = {key: [] for key in subjects}
+    for _ in range(turns):
+        for (name, backend), step in subjects.items():
+            with use_backend(backend) if backend else nullcontext():
+                found[name, backend].append(measure(step))
+    return found
+
+
+def ratio(values: list[float], first: list[float]) -> float:
+    """The median of the ratios within a turn."""
+    return statistics.median(a / b for a, b in zip(values, first, strict=True))
+
+
 def main() -> None:
     """Measure and print."""
     args = parse_args()
@@ -77,36 +92,27 @@ def main() -> None:
         for backend in available_backends(torch.empty(1)) if ours else ['']:
             subjects[Path(file).stem, backend] = step
 
-    times = {key: [] for key in subjects}
-    for turn in range(args.repeats + 1):
-        for (name, backend), step in subjects.items():
-            with use_backend(backend) if backend else nullcontext():
-                start = time.perf_counter()
-                step()
-            if turn:
-                times[name, backend].append(time.perf_counter() - start)
+    def seconds(step: Callable) -> float:
+        start = time.perf_counter()
+        step()
+        return time.perf_counter() - start
 
-    memory = {}
-    for (name, backend), step in subjects.items():
-        with use_backend(backend) if backend else nullcontext():
-            memory[name, backend] = peak_memory(step)
+    in_turns(seconds, subjects, 1)  # does not count
+    times = in_turns(seconds, subjects, args.repeats)
+    memory = in_turns(peak_memory, subjects, args.repeats)
     table = Table(title=f'{torch.get_num_threads()} threads, torch {torch.__version__}')
     for column in ('config', 'backend'):
         table.add_column(column)
     for column in ('s a step', 'the first = 1', 'MiB a step', 'the first = 1'):
         table.add_column(column, justify='right')
-    first = next(iter(times.values()))
-    for (name, backend), elapsed in times.items():
-        ratio = statistics.median(a / b for a, b in zip(elapsed, first, strict=True))
-        most, of_first = memory[name, backend], next(iter(memory.values()))
-        table.add_row(
-            name,
-            backend,
-            f'{statistics.median(elapsed):.3f}',
-            f'{ratio:.2f}',
-            '' if most is None else f'{most / 2**20:.0f}',
-            '' if most is None else f'{most / of_first:.2f}',
-        )
+    first = next(iter(subjects))
+    for key in subjects:
+        elapsed, taken = times[key], memory[key]
+        cells = [f'{statistics.median(elapsed):.3f}', f'{ratio(elapsed, times[first]):.2f}']
+        if None not in taken:
+            cells.append(f'{statistics.median(taken) / 2**20:.0f}')
+            cells.append(f'{ratio(taken, memory[first]):.2f}')
+        table.add_row(*key, *cells)
     Console(width=120).print(table)
 
 
