@@ -13,6 +13,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from fade_mm.errors import SetupError
 from fade_mm.hosts.base import start_upsamplers
 from fade_mm.upsamplers import build_upsampler
 
@@ -108,7 +109,8 @@ class A2UNet(BaseModule):
             x: Normalised picture and trimap, ``(N, 4, h, w)``.
 
         Raises:
-            ValueError: the size is no multiple of 16; or it trains with one image.
+            ValueError: the size is no multiple of 16.
+            SetupError: it trains with one image.
         """
         check_input(x, self.training and isinstance(self.dconv_pp.norm, nn.BatchNorm2d))
         l0 = self.layer0(x)
@@ -133,7 +135,7 @@ def check_input(x: Tensor, needs_two: bool) -> None:
     if h % STRIDE or w % STRIDE:
         raise ValueError(f'height and width must be multiples of {STRIDE}, got {h} x {w}')
     if needs_two and len(x) == 1:
-        raise ValueError(
+        raise SetupError(
             'A2U Matting normalises one value per image in its global context, so that training '
             'needs at least two images in each batch, got 1; raise train_dataloader.batch_size '
             '(or set drop_last=True, if the last batch has one)'
