@@ -1,4 +1,4 @@
-"""A2U Matting (Dai et al., CVPR 2021), the model of FADE's matting table, with upsamplers by config."""
+"""A2U Matting (Dai et al., CVPR 2021), the model of FADE's matting table."""
 
 import torch
 from mmengine.model import BaseModel
