@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         '--tolerance',
         type=float,
         default=1e-4,
-        help='largest difference of an output with which the file is written (default: %(default)s)',
+        help='largest difference with which the file is written (default: %(default)s)',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     return parser.parse_args()
@@ -129,7 +129,9 @@ def main() -> None:
     with export.replaced_when_done(args.out) as path, torch.no_grad():
         export.export_onnx(
             exported.trace() if exported.trace else exported.module,
-            tuple(torch.zeros(2, x, *fitting((97, 129), exported)) for x in exported.inputs.values()),
+            tuple(
+                torch.zeros(2, x, *fitting((97, 129), exported)) for x in exported.inputs.values()
+            ),
             path,
             ({0: 'batch', 2: 'height', 3: 'width'},) * len(exported.inputs),
             input_names=list(exported.inputs),

@@ -1,8 +1,7 @@
 """Draw a model's predictions on pictures, and what its upsamplers did.
 
-A matting model needs the trimap of each picture, too: --trimaps. It gives, of each picture, a
-drawing, alpha as a grey picture, and a cut-out with transparency, whose colours are the foreground's
-alone.
+A matting model needs the trimap of each picture, too: --trimaps. It gives a drawing, alpha as a
+grey picture, and a cut-out with transparency, whose colours are the foreground's alone.
 """
 
 import argparse
@@ -83,7 +82,9 @@ def find_seconds(host: Host, images: list[Path], given: list[Path] | None) -> di
         there = {path.stem: path for path in find_images(given)}
         missing = [path for path in images if path.stem not in there]
         if missing:
-            raise run.SetupError(f'{given[0]} has no {host.second} {missing[0].stem} for {missing[0]}')
+            raise run.SetupError(
+                f'{given[0]} has no {host.second} {missing[0].stem} for {missing[0]}'
+            )
         given = [there[path.stem] for path in images]
     if len(given) != len(images):
         raise run.SetupError(f'there are {len(images)} pictures, but {len(given)} --trimaps')

@@ -179,9 +179,7 @@ class Host:
             second: The file.
         """
 
-    def predict(
-        self, model: nn.Module, path: Path, second: Path | None = None
-    ) -> BaseDataElement:
+    def predict(self, model: nn.Module, path: Path, second: Path | None = None) -> BaseDataElement:
         """The prediction for a picture.
 
         Args:

@@ -68,7 +68,9 @@ class DrawingHook(Hook):
         for sample in outputs:
             path = getattr(sample, 'img_path', None)
             if path is None:
-                raise SetupError(f"{self.option} needs 'img_path' among the meta_keys of the pipeline")
+                raise SetupError(
+                    f"{self.option} needs 'img_path' among the meta_keys of the pipeline"
+                )
             picture = self._picture_of(runner, sample)
             mmcv.imwrite(picture, str(self.folder / f'{self._names[Path(path)]}.png'))
 

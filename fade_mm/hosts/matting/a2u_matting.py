@@ -1,4 +1,4 @@
-"""A2U Matting (Dai et al., CVPR 2021), the model of FADE's matting table, with upsamplers by config."""
+"""A2U Matting (Dai et al., CVPR 2021), the model of FADE's matting table."""
 
 import torch
 from mmengine.model import BaseModel
@@ -108,7 +108,7 @@ class A2UMatting(BaseModel):
         return self.loss_module(self.network(inputs)[..., :h, :w], merged=merged, **truth)
 
     def predict(self, inputs: Tensor, data_samples: list[MattingSample]) -> list[MattingSample]:
-        """The samples, each with ``pred_alpha``, ``(h, w)``, float32: what is known is the trimap's.
+        """The samples, each with ``pred_alpha``, ``(h, w)``; what is known is the trimap's.
 
         Args:
             inputs: ``(N, 4, h, w)``.

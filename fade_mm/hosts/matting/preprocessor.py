@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseDataPreprocessor
 from torch import Tensor
 
@@ -92,15 +91,8 @@ def padded(x: Tensor, divisor: int) -> Tensor:
     for dim in (2, 3):
         size = x.shape[dim]
         more = -size % divisor
-        if 0 < more < size:
-            x = F.pad(x, [0, 0, 0, more] if dim == 2 else [0, more], mode='reflect')
-        elif more:
-            x = x.index_select(dim, _mirrored(size, size + more, x.device))
+        if more:
+            there_and_back = [*range(size), *range(size - 2, 0, -1)]
+            index = [there_and_back[i % len(there_and_back)] for i in range(size + more)]
+            x = x.index_select(dim, torch.tensor(index, device=x.device))
     return x
-
-
-def _mirrored(size: int, length: int, device: torch.device) -> Tensor:
-    """Which of ``size`` points a line of some length has, there and back."""
-    there_and_back = [*range(size), *range(size - 2, 0, -1)]
-    index = [there_and_back[i % len(there_and_back)] for i in range(length)]
-    return torch.tensor(index, device=device)
