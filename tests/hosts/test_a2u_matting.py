@@ -43,8 +43,7 @@ def batch(h, w, count=2, seed=0):
         sample.gt_fg, sample.gt_bg = 255 * random(3, h, w), 255 * random(3, h, w)
         samples.append(sample)
     pictures = [
-        (x.gt_alpha * x.gt_fg + (1 - x.gt_alpha) * x.gt_bg).round().to(torch.uint8)
-        for x in samples
+        (x.gt_alpha * x.gt_fg + (1 - x.gt_alpha) * x.gt_bg).round().to(torch.uint8) for x in samples
     ]
     return dict(inputs=pictures, data_samples=samples)
 
@@ -304,7 +303,9 @@ def test_tiles_that_are_known_are_not_computed():
 def test_a_picture_that_is_too_large_stops_before_it_takes_the_memory(monkeypatch):
     data = batch(64, 96, count=1)
     monkeypatch.setattr(a2u_matting, 'available_memory', lambda device: 2**20)
-    message = r'64 x 96 takes up to 0\.0 GiB at once, .* set --cfg-options model\.test_cfg\.mode=slide'
+    message = (
+        r'64 x 96 takes up to 0\.0 GiB at once, .* set --cfg-options model\.test_cfg\.mode=slide'
+    )
     with pytest.raises(SetupError, match=message):
         build().eval().test_step(data)
     with torch.no_grad():

@@ -1,5 +1,6 @@
-# Mattes over photographs, in crops for a CPU; see docs/data.md. Every sixth foreground and photograph
-# is left out of training and makes the composites to validate on; natural pictures are beside them.
+# Mattes over photographs, in crops for a CPU; see docs/data.md. Every sixth foreground and every
+# sixth photograph is left out of training, for the composites to validate on; natural pictures are
+# beside them.
 data_root = 'data/matting'
 backgrounds = 'data/coco128/images'
 train_pipeline = [
