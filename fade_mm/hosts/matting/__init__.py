@@ -73,6 +73,7 @@ class MattingHost(Host):
     def exported(self, model: nn.Module) -> Exported:
         from .export import ExportedMatting
         from .network import STRIDE
+        from .sample import BACKGROUND, FOREGROUND, UNKNOWN
 
         return Exported(
             ExportedMatting(model).eval(),
@@ -83,4 +84,5 @@ class MattingHost(Host):
                 'to the right by reflection, and crop alpha; trimaps have 0, 128 and 255'
             ),
             multiple=STRIDE,
+            values={'trimap': (BACKGROUND, UNKNOWN, FOREGROUND)},
         )
