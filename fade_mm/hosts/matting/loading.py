@@ -162,6 +162,7 @@ class PackMattingInputs(BaseTransform):
             'alpha_path',
             'ori_shape',
             'img_shape',
+            'subset',
         ),
     ) -> None:
         self.meta_keys = meta_keys

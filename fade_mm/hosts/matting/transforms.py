@@ -7,6 +7,7 @@ Where mmagic has the step, its name and arguments are mmagic's.
 """
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -43,13 +44,14 @@ class CompositeFg(LoadForeground):
         if np.random.rand() >= self.prob:
             return results
         fg2, alpha2 = self.foreground(results['fg2_path'], results.get('alpha2_path'))
-        fg, alpha = results['fg'], results['alpha'][..., None]
-        fg2, alpha2 = (_resized(x, *alpha.shape[:2]) for x in (fg2, alpha2))
-        alpha2 = alpha2[..., None]
+        alpha = results['alpha']
+        fg2, alpha2 = (_resized(x, *alpha.shape) for x in (fg2, alpha2))
         both = 1 - (1 - alpha) * (1 - alpha2)
         if (both < 1).any():
-            colour = (fg * alpha + fg2 * (1 - alpha) * alpha2) / (both + 1e-5)
-            results.update(fg=colour.astype(np.uint8), alpha=both[..., 0])
+            shares = (x / (both + 1e-5) for x in (alpha, (1 - alpha) * alpha2))
+            layers = zip((results['fg'], fg2), shares, strict=True)
+            colour = sum(fg * share[..., None] for fg, share in layers)
+            results.update(fg=colour.astype(np.uint8), alpha=both)
         return results
 
 
@@ -263,7 +265,8 @@ class MergeFgAndBg(BaseTransform):
     """Composes ``img`` of foreground and background, float32, not rounded.
 
     A background of another size is enlarged (bicubic) where it does not cover the foreground, and
-    what lies below and right of it is cut off.
+    what lies below and right of it is cut off. As ``img_path``, a composite is called what its
+    parts are.
     """
 
     def transform(self, results: dict) -> dict:
@@ -276,6 +279,9 @@ class MergeFgAndBg(BaseTransform):
             img=merged.astype(np.float32), fg=fg, bg=bg, alpha=alpha,
             ori_shape=(h, w), img_shape=(h, w),
         )  # fmt: skip
+        parts = [Path(results[key]).stem for key in ('fg_path', 'bg_path') if key in results]
+        if parts:
+            results['img_path'] = '_'.join(parts) + '.png'
         return results
 
 
