@@ -64,6 +64,10 @@ class MattingHost(Host):
             '.cutout': np.dstack([colours, alpha]),
         }
 
+    def picture_of(self, sample: dict) -> np.ndarray:
+        picture = sample['inputs'].permute(1, 2, 0).cpu().numpy()
+        return np.ascontiguousarray(np.rint(picture).clip(0, 255).astype(np.uint8))
+
     def dataset_meta(self, cfg: dict, checkpoint: dict) -> dict:
         return {}  # there are no classes
 
