@@ -16,6 +16,7 @@ from statistics import median
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 warnings.filterwarnings('ignore', category=FutureWarning, module='copyreg')
+warnings.filterwarnings('ignore', message='# The axis name')  # two inputs have one size
 
 import numpy as np
 import torch
@@ -90,9 +91,10 @@ def compare(exported: Exported, path: str, shape: tuple[int, int]) -> float:
     sizes = ((h, w), (h - 1, w - 1), (h // 2 + 1, w), (h // 2 + 3, w // 2 + 6))
     for size in dict.fromkeys(fitting(x, exported) for x in sizes):
         inputs = {
-            name: random.uniform(0, 255, (1, channels, *size)).astype(np.float32)
+            name: random.choice(exported.values.get(name, range(256)), (1, channels, *size))
             for name, channels in exported.inputs.items()
         }
+        inputs = {name: x.astype(np.float32) for name, x in inputs.items()}
         tensors = [torch.from_numpy(x) for x in inputs.values()]
         calls = {
             'torch': lambda tensors=tensors: exported.module(*tensors).numpy(),

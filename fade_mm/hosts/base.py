@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -443,6 +443,7 @@ class Exported:
         trace: Gives what is to be traced in the module's place. Default: the module.
         note: What whoever uses the file should know. Default: none.
         multiple: What height and width must be multiples of. Default: 1.
+        values: The values of inputs, by name, that have not all from 0 to 255. Default: none.
     """
 
     module: nn.Module
@@ -451,6 +452,7 @@ class Exported:
     trace: Callable[[], nn.Module] | None = None
     note: str = ''
     multiple: int = 1
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def turned(path: str) -> str:

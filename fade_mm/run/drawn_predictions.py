@@ -57,26 +57,33 @@ class DrawingHook(Hook):
         data = leaves(runner.test_dataloader.dataset)
         infos = [leaf.get_data_info(i) for leaf in data for i in range(len(leaf))]
         paths = [Path(info['img_path']) for info in infos if info.get('img_path')]
-        if len(paths) < len(infos):
-            raise SetupError(
-                f'{self.option} needs the paths of pictures, which the data set has not'
-            )
         self._names = distinct_names(paths)
+        self._written = Counter()
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Write the pictures of a batch."""
-        for sample in outputs:
+        for index, sample in enumerate(outputs):
             path = getattr(sample, 'img_path', None)
             if path is None:
                 raise SetupError(
                     f"{self.option} needs 'img_path' among the meta_keys of the pipeline"
                 )
-            picture = self._picture_of(runner, sample)
-            mmcv.imwrite(picture, str(self.folder / f'{self._names[Path(path)]}.png'))
+            if os.path.isfile(path):
+                picture = mmcv.imread(path)
+            else:  # a sample that is made
+                made = dict(inputs=data_batch['inputs'][index], data_samples=sample)
+                picture = host_of(runner.model).picture_of(made)
+            mmcv.imwrite(self._drawn(runner, sample, picture), str(self._file(Path(path))))
 
-    def _picture_of(self, runner, sample) -> np.ndarray:
-        picture = mmcv.imread(sample.img_path, channel_order='rgb')
-        self._visualizer.add_datasample('', picture, sample)
+    def _file(self, path: Path) -> Path:
+        """The file for a sample's picture; a sample that is made has a name that may recur."""
+        name = self._names.get(path, path.stem)
+        self._written[name] += 1
+        number = f'_{self._written[name]}' if self._written[name] > 1 else ''
+        return self.folder / f'{name}{number}.png'
+
+    def _drawn(self, runner, sample, picture: np.ndarray) -> np.ndarray:
+        self._visualizer.add_datasample('', picture[..., ::-1], sample)
         return self._visualizer.get_image()[..., ::-1]
 
 
@@ -90,5 +97,5 @@ class PredictionHook(DrawingHook):
 
     option = '--out'
 
-    def _picture_of(self, runner, sample) -> np.ndarray:
+    def _drawn(self, runner, sample, picture: np.ndarray) -> np.ndarray:
         return host_of(runner.model).as_picture(sample)

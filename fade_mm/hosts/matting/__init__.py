@@ -64,6 +64,10 @@ class MattingHost(Host):
             '.cutout': np.dstack([colours, alpha]),
         }
 
+    def picture_of(self, sample: dict) -> np.ndarray:
+        picture = sample['inputs'].permute(1, 2, 0).cpu().numpy()
+        return np.ascontiguousarray(np.rint(picture).clip(0, 255).astype(np.uint8))
+
     def dataset_meta(self, cfg: dict, checkpoint: dict) -> dict:
         return {}  # there are no classes
 
@@ -73,6 +77,7 @@ class MattingHost(Host):
     def exported(self, model: nn.Module) -> Exported:
         from .export import ExportedMatting
         from .network import STRIDE
+        from .sample import BACKGROUND, FOREGROUND, UNKNOWN
 
         return Exported(
             ExportedMatting(model).eval(),
@@ -83,4 +88,5 @@ class MattingHost(Host):
                 'to the right by reflection, and crop alpha; trimaps have 0, 128 and 255'
             ),
             multiple=STRIDE,
+            values={'trimap': (BACKGROUND, UNKNOWN, FOREGROUND)},
         )
