@@ -42,6 +42,7 @@ _DATA = {  # by the folder
     'bccd': 'BCCD',
     'camvid': 'CamVid',
     'coco': 'COCO',
+    'composition-1k': 'Composition-1K',
     'shapes': 'shapes',
 }
 
