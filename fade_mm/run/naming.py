@@ -88,9 +88,7 @@ def data_of(dataloader: dict | None) -> str | None:
 def _name_of(upsampler: dict) -> str | None:
     spelled_out = _spelled_out(upsampler)
     named = [*UPSAMPLERS.items(), *_ALSO.items()]
-    return next(
-        (name for name, x in named if _spelled_out(dict(type=x)) == spelled_out), None
-    )
+    return next((name for name, x in named if _spelled_out(dict(type=x)) == spelled_out), None)
 
 
 def _spelled_out(upsampler: dict) -> dict:
