@@ -275,5 +275,5 @@ def test_schedules_of_one_cycle_are_read(files):
 )
 def test_nothing_else_of_them_is(files, extra):
     torch.save(weights() | dict(extra=extra), files / BAD)
-    with pytest.raises(SetupError, match='refused|no checkpoint that torch can read'):
+    with pytest.raises(SetupError, match=r'refused|no checkpoint that torch can read'):
         load(files / BAD)

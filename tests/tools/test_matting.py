@@ -133,13 +133,6 @@ def test_is_tested_kept_and_drawn(root, trained, tmp_path):
     )
 
 
-def demo(root, trained, out, *arguments):
-    run(
-        'image_demo', *arguments, CONFIG, trained / 'iter_4.pth', '--out-dir', out,
-        *options(root),
-    )  # fmt: skip
-
-
 def test_pictures_are_cut_out(root, trained, tmp_path):
     folder = root / 'validation'
     run(

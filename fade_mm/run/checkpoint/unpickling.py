@@ -1,8 +1,9 @@
 """Stand-ins for what mmengine's checkpoints name beyond what torch's data-only unpickler admits.
 
 mmengine keeps its log history in `HistoryBuffer` objects, made of numpy arrays and of functions
-fetched with `getattr`, and with its one-cycle schedules the function that they anneal by. The unpickler may call whatever it is told to admit with whatever the file
-says, so it gets these instead, which can only ever make numbers and arrays of numbers.
+fetched with `getattr`, and in one-cycle schedules the function that they anneal by. The unpickler
+may call whatever it is told to admit with whatever the file says, so it gets these instead, which
+can only ever make numbers and arrays of numbers.
 """
 
 import re
