@@ -215,11 +215,16 @@ def test_is_timed(root, capsys):
 
 
 @pytest.mark.slow
-def test_is_exported(root, trained, tmp_path, capsys):
+def test_is_exported(root, tmp_path, capsys):
     onnx = pytest.importorskip('onnx')
     runtime = pytest.importorskip('onnxruntime')
-    out = tmp_path / 'matting.onnx'
-    run('export_onnx', CONFIG, trained / 'iter_4.pth', out, '--shape', '64', '80', *options(root))
+    torch.manual_seed(0)
+    model = build_model(load_config(str(CONFIG), small(root)))
+    with torch.no_grad():
+        model.network.pred[1].weight.mul_(20)  # alpha is neither 0 nor 1
+    weights, out = tmp_path / 'weights.pth', tmp_path / 'matting.onnx'
+    torch.save(model.state_dict(), weights)
+    run('export_onnx', CONFIG, weights, out, '--shape', '64', '80', *options(root))
     printed = capsys.readouterr().out
     assert f'written: {out}' in printed
     assert '\n64x80 ' in printed
@@ -227,19 +232,15 @@ def test_is_exported(root, trained, tmp_path, capsys):
     assert 'multiples of 16' in onnx.load(out).doc_string
     folder = root / 'validation'
     picture, trimap = (cv2.imread(str(folder / f'{x}/0.png'), -1) for x in ('image', 'trimap'))
-    trimap = trimap[..., None]
     inputs = {}
-    for name, x in (('image', picture), ('trimap', trimap)):
+    for name, x in (('image', picture), ('trimap', trimap[..., None])):
         x = np.pad(x, [(0, 5), (0, 6), (0, 0)], mode='reflect')
         inputs[name] = x.transpose(2, 0, 1)[None].astype(np.float32)
     [alpha] = runtime.InferenceSession(out).run(None, inputs)
-    demo(
-        root,
-        trained,
-        tmp_path / 'demo',
-        folder / 'image/0.png',
-        '--trimaps',
-        folder / 'trimap/0.png',
-    )
+    run(
+        'image_demo', folder / 'image/0.png', CONFIG, weights,
+        '--out-dir', tmp_path / 'demo', '--trimaps', folder / 'trimap/0.png', *options(root),
+    )  # fmt: skip
     expected = cv2.imread(str(tmp_path / 'demo/0.alpha.png'), -1)
+    assert expected[trimap == 128].std() > 10
     assert np.abs(np.rint(255 * alpha[0, 0, :75, :90]) - expected).max() <= 1
