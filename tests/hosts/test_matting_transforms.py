@@ -394,7 +394,7 @@ def test_the_whole_recipe(shape, alpha, second):
         np.random.seed(seed)
         return pipeline(dict(sample))
 
-    for seed in range(6):
+    for seed in range(3):
         result, again = packed(seed), packed(seed)
         assert result['inputs'].equal(again['inputs'])
         assert result['inputs'].shape == (3, 96, 96)
