@@ -182,7 +182,7 @@ def test_inputs_that_the_network_cannot_take_are_refused():
     mixed = batch(16, 16, 1)
     for key, values in batch(16, 32, 1).items():
         mixed[key] += values
-    with pytest.raises(SetupError, match='one size, got .*; set batch_size to 1'):
+    with pytest.raises(SetupError, match=r'one size, got .*; set batch_size to 1'):
         build().data_preprocessor(mixed)
     with pytest.raises(ValueError, match='base_channels must be even and positive, got 7'):
         build(base_channels=7)

@@ -8,8 +8,9 @@ from fade_mm.hosts.matting.a2u_matting import A2UMatting
 from fade_mm.hosts.matting.network import A2UNet
 from fade_mm.hosts.matting.pretrained import load_encoder_weights
 from fade_mm.papers.a2u_matting import load_official_a2u_matting
-from fade_mm.run import SetupError
+from fade_mm.run import SetupError, load_checkpoint
 from tests.papers.authors_matting import ABN, AuthorsMatting
+from tests.tools import run
 
 UPSAMPLERS = {'bilinear': None, 'fade': dict(type='fade'), 'fade_lite': dict(type='fade_lite')}
 
@@ -219,3 +220,31 @@ def test_a_config_starts_the_encoder(tmp_path):
     assert torch.equal(found, torchvisions()['layer3.0.downsample.0.weight'])
     with pytest.raises(SetupError, match='no_such_file cannot be loaded'):
         A2UMatting(pretrained='no_such_file').init_weights()
+
+
+@pytest.mark.parametrize('upsampler', UPSAMPLERS)
+def test_the_tool_converts(upsampler, tmp_path, capsys):
+    source = theirs(upsampler)
+    released = {f'module.{name}': value for name, value in source.state_dict().items()}
+    torch.save(dict(state_dict=released, epoch=27), tmp_path / 'in.pth')
+    ending = {'fade': '', 'fade_lite': '-lite', 'bilinear': '-bilinear'}[upsampler]
+    run(
+        'model_converters/fade_official', tmp_path / 'in.pth', tmp_path / 'out.pth',
+        '--to', f'a2u-matting{ending}',
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    tag = upsampler.replace('_', '-')
+    assert f'matting/a2u-matting_r34_{tag}_1xb16-180k_composition-1k-512x512.py' in printed
+    model = A2UMatting(upsample_cfg=dict(type=upsampler)).eval()
+    load_checkpoint(model, str(tmp_path / 'out.pth'))
+    torch.testing.assert_close(alpha(model), alpha(source), rtol=1e-5, atol=1e-5)
+
+
+def test_the_tool_leaves_nothing_behind_when_it_refuses(tmp_path):
+    torch.save(theirs('fade_lite').state_dict(), tmp_path / 'in.pth')
+    with pytest.raises(SystemExit, match=r'size mismatch(.|\n)*Tried --to a2u-matting; there are'):
+        run(
+            'model_converters/fade_official', tmp_path / 'in.pth', tmp_path / 'out.pth',
+            '--to', 'a2u-matting',
+        )  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ['in.pth']
