@@ -1,13 +1,15 @@
-"""Memory that a step frees and takes again, and how much that is."""
+"""Memory: what a step frees and takes again, how much that is, and how much there is."""
 
 import ctypes
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+_GROUP = Path('/sys/fs/cgroup')
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # glibc's numbers of them
 
 
@@ -61,3 +63,28 @@ def _size_of(results) -> int:
     if isinstance(results, Tensor):
         return results.nbytes
     return sum(_size_of(x) for x in results or () if x is not None)
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that can be taken on a device, ``None`` where that is not known.
+
+    Args:
+        device: The device. On a CPU, both what the system has and what it lets this group of
+            processes have (a container's limit) count.
+    """
+    if device.type == 'cuda':
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + kept
+    if device.type != 'cpu':
+        return None
+    found = []
+    with suppress(OSError, StopIteration):
+        lines = Path('/proc/meminfo').read_text().splitlines()
+        line = next(x for x in lines if x.startswith('MemAvailable:'))
+        found.append(int(line.split()[1]) * 1024)
+    with suppress(OSError, ValueError):  # ValueError: 'max', no limit
+        limit, used = (int((_GROUP / f'memory.{x}').read_text()) for x in ('max', 'current'))
+        stat = dict(line.split() for line in (_GROUP / 'memory.stat').read_text().splitlines())
+        found.append(limit - used + int(stat['file']))  # cached files make room
+    return min(found, default=None)

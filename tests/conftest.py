@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import nullcontext, suppress
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,15 @@ def one_backend(request):
     name = request.config.getoption('--backend')
     with use_backend(name) if name else nullcontext():
         yield
+
+
+@pytest.fixture(scope='session')
+def shared():
+    """Real data sets, in a folder beside the repository, that are no part of it."""
+    folder = Path(__file__).parents[2] / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip('the real data sets are not there')
+    return folder
 
 
 @pytest.fixture

@@ -35,12 +35,14 @@ UPSAMPLERS = {  # presets, by what tables call them
     'FADE-Lite': 'fade_lite',
     **{f'B{i}': f'fade_b{i}' for i in range(1, 7)},
 }
+_ALSO = {'IndexNet': 'indexnet_matting'}  # as published for matting alone
 _WITHOUT_EFFECT = ('mode', 'downsampling')  # left over by a host; a branch that A2U never uses
 _DATA = {  # by the folder
     'ADEChallengeData2016': 'ADE20K',
     'bccd': 'BCCD',
     'camvid': 'CamVid',
     'coco': 'COCO',
+    'composition-1k': 'Composition-1K',
     'shapes': 'shapes',
 }
 
@@ -85,9 +87,8 @@ def data_of(dataloader: dict | None) -> str | None:
 
 def _name_of(upsampler: dict) -> str | None:
     spelled_out = _spelled_out(upsampler)
-    return next(
-        (name for name, x in UPSAMPLERS.items() if _spelled_out(dict(type=x)) == spelled_out), None
-    )
+    named = [*UPSAMPLERS.items(), *_ALSO.items()]
+    return next((name for name, x in named if _spelled_out(dict(type=x)) == spelled_out), None)
 
 
 def _spelled_out(upsampler: dict) -> dict:

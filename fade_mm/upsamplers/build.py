@@ -36,6 +36,9 @@ PRESETS = {
     'dysample_s': dict(type='dysample', style='pl', dyscope=False),
     'dysample_s_plus': dict(type='dysample', style='pl', dyscope=True),
     'indexnet_m2o': dict(type='indexnet', network='m2o', nonlinear=False, context=False),
+    'indexnet_matting': dict(
+        type='indexnet', network='m2o', nonlinear=True, context=True, hidden_ratio=2
+    ),
     'a2u_published': dict(type='a2u', downsampling=True),
     'freqfusion_segnext': dict(
         type='freqfusion', compression=4, hamming_window=False, direction_feat='sim'

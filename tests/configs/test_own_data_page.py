@@ -3,20 +3,24 @@
 import json
 import re
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from fade_mm.run import load_config
 from fade_mm.run.results import read_runs
+from tests.hosts.matting_data import matting_root
 from tests.tools import ROOT, run
 
 PAGE = (ROOT / 'docs/own_data.md').read_text()
-FILES = {name: ROOT / f'configs/own_data/{name}.py' for name in ('boxes', 'masks', 'segmentation')}
+LABELLED = ('boxes', 'masks', 'segmentation')
+FILES = {name: ROOT / f'configs/own_data/{name}.py' for name in (*LABELLED, 'mattes')}
 DETECTION = dict(classes=('RBC', 'WBC', 'Platelets'), scale=(64, 48), epochs=1, rois=16)
 SEGMENTATION = dict(classes=('a', 'b', 'c'), scale=(64, 48), crop=(32, 32), batch=2, iterations=4)
 WITHOUT_WEIGHTS = re.search(r'^    (backbone=.*\n)    neck=(.*)$', PAGE, re.M)
-UPSAMPLED = {name: 'decode_head' if name == 'segmentation' else 'neck' for name in FILES}
+UPSAMPLED = {name: 'decode_head' if name == 'segmentation' else 'neck' for name in LABELLED}
 
 
 def with_knobs(name, **values):
@@ -54,7 +58,7 @@ def test_the_page_shows_the_file(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('name', LABELLED)
 def test_trains_takes_fade_and_is_tested(name, request, tmp_path, monkeypatch):
     segmentation = name == 'segmentation'
     root = request.getfixturevalue('segmentation_root' if segmentation else 'detection_root')
@@ -88,6 +92,42 @@ def test_trains_takes_fade_and_is_tested(name, request, tmp_path, monkeypatch):
     assert (tmp_path / f'drawn/{picture.stem}.png').exists()
 
 
+def test_mattes_train_take_fade_and_cut_out(tmp_path, monkeypatch):
+    """Cut-outs over photographs; validation on photographs as the page adds it."""
+    root = matting_root(tmp_path / 'mine', foregrounds=4)
+    for path in (root / 'fg').iterdir():
+        alpha = cv2.imread(str(root / 'alpha' / path.name), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.dstack([cv2.imread(str(path)), alpha]))
+    text = with_knobs(
+        'mattes', data_root=str(root), backgrounds=str(root / 'bg'), holdout=4, crop=32, batch=2,
+        iterations=2, channels=4, pretrained=None,
+    )  # fmt: skip
+    (tmp_path / 'mine.py').write_text(text)
+    (added,) = (x for x in re.findall(r'```python\n(.*?)```', PAGE, re.S) if x.startswith('val_'))
+    (tmp_path / 'photographs.py').write_text(text + added)
+    monkeypatch.chdir(tmp_path)
+    workers = [f'{x}_dataloader.num_workers=0' for x in ('train', 'val', 'test')]
+    swap = 'model.upsample_cfg.type=fade'
+
+    run('train', 'mine.py', '--cfg-options', *workers, swap)
+    result = yaml.safe_load((tmp_path / 'work_dirs/mine_fade/result.yml').read_text())
+    assert list(result['scores']) == ['SAD', 'MSE', 'Grad', 'Conn']
+    assert (result['task'], result['upsampler'], result['seed']) == ('matting', 'FADE', 0)
+    left = 'work_dirs/mine_fade/mine.py', 'work_dirs/mine_fade/iter_2.pth'
+    run('test', *left, '--show-dir', 'pictures', '--out', 'alphas', '--cfg-options', *workers)
+    assert len(list((tmp_path / 'pictures').iterdir())) == 5
+    assert len(list((tmp_path / 'alphas').iterdir())) == 5
+
+    run('test', 'photographs.py', left[1], '--out', 'real', '--cfg-options', *workers, swap)
+    assert sorted(x.name for x in (tmp_path / 'real').iterdir()) == ['0.png', '1.png']
+    photographs, trimaps = (root / f'validation/{x}' for x in ('image', 'trimap'))
+    run('image_demo', photographs, *left, '--trimaps', trimaps, '--out-dir', 'drawn')
+    cut_out = cv2.imread(str(tmp_path / 'drawn/0.cutout.png'), cv2.IMREAD_UNCHANGED)
+    assert cut_out.shape == (48, 64, 4)
+    alpha = cv2.imread(str(tmp_path / 'real/0.png'), cv2.IMREAD_UNCHANGED)
+    assert (cut_out[..., 3] == alpha).all()
+
+
 @pytest.mark.parametrize('length', [1, 12, 100])
 @pytest.mark.parametrize('name', ['boxes', 'masks'])
 def test_one_length_for_epochs(name, length, tmp_path):
@@ -110,6 +150,14 @@ def test_one_length_for_iterations(length, tmp_path):
     assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval
 
 
+@pytest.mark.parametrize('length', [10, 20000])
+def test_one_length_for_mattes(length, tmp_path):
+    (tmp_path / 'mine.py').write_text(with_knobs('mattes', iterations=length))
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    assert cfg.param_scheduler.milestones == [0.7 * length, 0.9 * length]
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == length / 10
+
+
 @pytest.mark.parametrize('name', ['boxes', 'masks'])
 def test_caps_are_no_smaller_than_the_librarys(name):
     ours = load_config(str(FILES[name])).model
@@ -128,7 +176,7 @@ def test_all_data_sets_are_read_alike(name):
     cfg = load_config(str(FILES[name]))
     loaders = [cfg[f'{x}_dataloader'] for x in ('train', 'val', 'test')]
     for key in ('type', 'data_root', 'metainfo'):
-        assert len({str(loader.dataset[key]) for loader in loaders}) == 1
+        assert len({str(loader.dataset.get(key)) for loader in loaders}) == 1
     for loader in loaders:
         for step in loader.dataset.pipeline:
             if 'Resize' in step['type']:

@@ -109,7 +109,7 @@ class MMSegHost(Host):
             raise SetupError('--out needs an IoUMetric in test_evaluator')
         writers[0].output_dir = path
 
-    def predict(self, model: nn.Module, path: Path):
+    def predict(self, model: nn.Module, path: Path, second: Path | None = None):
         from mmseg.apis import inference_model
 
         with in_scope_of(model.cfg):
