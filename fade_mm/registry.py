@@ -13,6 +13,8 @@ def _child(parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child(mmengine.MODELS, 'fade_mm.upsamplers', 'fade_mm.hosts.stand_ins')
+DATASETS = _child(mmengine.DATASETS, 'fade_mm.hosts.depth.dataset')
+TRANSFORMS = _child(mmengine.TRANSFORMS, 'fade_mm.hosts.depth.transforms')
 METRICS = _child(mmengine.METRICS, 'fade_mm.metrics')
 HOOKS = _child(mmengine.HOOKS, 'fade_mm.run', 'fade_mm.analysis.hooks')
 OPTIM_WRAPPER_CONSTRUCTORS = _child(mmengine.OPTIM_WRAPPER_CONSTRUCTORS, 'fade_mm.run')

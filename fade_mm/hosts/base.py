@@ -148,6 +148,15 @@ class Host:
         check_pickle(path)
         metrics_of(cfg).append(dict(type='DumpResults', out_file_path=path))
 
+    def kept(self, cfg: dict, prediction) -> np.ndarray:
+        """The picture that a `KeepingHook` writes of a prediction.
+
+        Args:
+            cfg: The whole config.
+            prediction: A data sample.
+        """
+        raise NotImplementedError(f'{type(self).__name__} keeps no pictures')
+
     def draw(self, cfg: dict, folder: str) -> None:
         """Let a test draw its predictions into a folder, with the config's visualizer."""
         if not cfg.get('visualizer'):
@@ -175,7 +184,7 @@ class Host:
         pipeline = [
             step
             for step in model.cfg.test_dataloader.dataset.pipeline
-            if not type_name(step).startswith('LoadAnnotation')
+            if 'Annotation' not in type_name(step)
         ]
         with in_scope_of(model.cfg), torch.no_grad():
             sample = Compose(pipeline)(dict(img_path=str(path), img_id=0))

@@ -1,5 +1,6 @@
 """Metrics that the host libraries lack."""
 
 from .boundary_iou import BoundaryIoUMetric
+from .depth import DepthMetric
 
-__all__ = ['BoundaryIoUMetric']
+__all__ = ['BoundaryIoUMetric', 'DepthMetric']

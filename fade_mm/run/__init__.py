@@ -13,7 +13,7 @@ from .checkpoint import (
     use_safe_checkpoints,
 )
 from .config import add_hook, check_loops, check_weights, load_config, pretrained_weights
-from .drawn_predictions import DrawingHook
+from .drawn_predictions import DrawingHook, KeepingHook
 from .exact_resumption import RandomStateHook
 from .mmengine_fixes import join_processes
 from .models import build_model, init_model
@@ -27,6 +27,7 @@ __all__ = [
     'CheckedRunner',
     'CheckpointFitHook',
     'DrawingHook',
+    'KeepingHook',
     'RandomStateHook',
     'ResultHook',
     'SetupError',

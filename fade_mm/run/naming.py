@@ -41,6 +41,7 @@ _DATA = {  # by the folder
     'bccd': 'BCCD',
     'camvid': 'CamVid',
     'coco': 'COCO',
+    'nyu': 'NYU Depth v2',
     'shapes': 'shapes',
 }
 

@@ -52,8 +52,6 @@ class MMSegHost(Host):
 
     def task_of(self, cfg: dict) -> str | None:
         kinds = {type_name(x) for x in dicts(cfg.get('val_evaluator') or cfg.get('test_evaluator'))}
-        if 'DepthMetric' in kinds:
-            return 'depth'
         return self.task if kinds.intersection(('IoUMetric', 'BoundaryIoUMetric')) else None
 
     def backbone_of(self, backbone: dict) -> str | None:
