@@ -41,7 +41,8 @@ _DATA = {  # by the folder
     'bccd': 'BCCD',
     'camvid': 'CamVid',
     'coco': 'COCO',
-    'nyu': 'NYU Depth v2',
+    'nyu': 'NYU Depth v2, 320x240',
+    'nyu_depth_v2': 'NYU Depth v2',
     'shapes': 'shapes',
 }
 
@@ -85,6 +86,9 @@ def data_of(dataloader: dict | None) -> str | None:
 
 
 def _name_of(upsampler: dict) -> str | None:
+    if upsampler.get('gating') is False:
+        name = _name_of({key: x for key, x in upsampler.items() if key != 'gating'})
+        return f'{name} without gate' if name else None
     spelled_out = _spelled_out(upsampler)
     return next(
         (name for name, x in UPSAMPLERS.items() if _spelled_out(dict(type=x)) == spelled_out), None
