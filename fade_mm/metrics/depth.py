@@ -129,9 +129,7 @@ class DepthMetric(BaseMetric):
         for i, (prefix, place) in enumerate((('', 'all pixels'), ('edge_', 'at edges'))):
             known = scores[~np.isnan(scores[:, i, 0]), i]
             means = known.mean(0) if len(known) else np.full(len(SCORES), np.nan)
-            found |= {
-                f'{prefix}{name}': float(x) for name, x in zip(SCORES, means, strict=True)
-            }
+            found |= {f'{prefix}{name}': float(x) for name, x in zip(SCORES, means, strict=True)}
             table.add_row([place, *means.round(4)])
         logger = MMLogger.get_current_instance()
         print_log(
@@ -195,9 +193,7 @@ def near_edges(truth: np.ndarray, valid: np.ndarray, ratio: float, width: float)
         edge[other] |= jump
     if not edge.any():
         return edge
-    distance = cv2.distanceTransform(
-        (~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
+    distance = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return distance <= width
 
 
@@ -224,7 +220,8 @@ def crop_box(crop: str | Sequence[int] | None, size: tuple[int, int]) -> tuple[i
         if 0 <= top < bottom and 0 <= left < right:
             return top, bottom, left, right
     raise ValueError(
-        f"crop must be 'eigen', 'garg', four numbers (top, bottom, left, right) or None, got {crop!r}"
+        "crop must be 'eigen', 'garg', four numbers (top, bottom, left, right) or None, got "
+        f'{crop!r}'
     )
 
 

@@ -38,9 +38,7 @@ val_dataloader = dict(
         type='fade_mm.DepthDataset',
         data_root=data_root,
         ann_file='nyudepthv2_test_files_with_gt.txt',
-        data_prefix=dict(
-            img_path='official_splits/test', depth_map_path='official_splits/test'
-        ),
+        data_prefix=dict(img_path='official_splits/test', depth_map_path='official_splits/test'),
         test_mode=True,
         pipeline=test_pipeline,
     ),

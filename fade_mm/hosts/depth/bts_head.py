@@ -13,6 +13,7 @@ from fade_mm.registry import MODELS
 from .head import LOSS, DepthHead, at_least_float32, nearest
 
 _RATES = (3, 6, 12, 18, 24)
+_INIT = dict(type='Xavier', layer='Conv2d', distribution='uniform')
 
 
 @MODELS.register_module()
@@ -45,7 +46,7 @@ class BTSHead(DepthHead):
         max_depth: float = 10.0,
         upsample_cfg: dict | None = None,
         loss_decode: dict | Sequence[dict] = LOSS,
-        init_cfg: dict | None = dict(type='Xavier', layer='Conv2d', distribution='uniform'),
+        init_cfg: dict | None = _INIT,
     ) -> None:
         if len(in_channels) != 5:
             raise ValueError(

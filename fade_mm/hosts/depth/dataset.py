@@ -8,6 +8,8 @@ from mmengine.dataset import BaseDataset
 from fade_mm.errors import SetupError
 from fade_mm.registry import DATASETS
 
+_FOLDERS = dict(img_path='images', depth_map_path='depth')
+
 
 @DATASETS.register_module()
 class DepthDataset(BaseDataset):
@@ -34,7 +36,7 @@ class DepthDataset(BaseDataset):
     def __init__(
         self,
         ann_file: str = '',
-        data_prefix: dict = dict(img_path='images', depth_map_path='depth'),
+        data_prefix: dict = _FOLDERS,
         img_suffix: str = '.jpg',
         depth_map_suffix: str = '.png',
         backend_args: dict | None = None,

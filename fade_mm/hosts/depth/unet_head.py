@@ -11,6 +11,8 @@ from fade_mm.registry import MODELS
 
 from .head import LOSS, DepthHead
 
+_NORM = dict(type='BN')
+
 
 @MODELS.register_module()
 class UNetDepthHead(DepthHead):
@@ -40,7 +42,7 @@ class UNetDepthHead(DepthHead):
         channels: int = 64,
         max_depth: float = 10.0,
         upsample_cfg: dict | None = None,
-        norm_cfg: dict | None = dict(type='BN'),
+        norm_cfg: dict | None = _NORM,
         loss_decode: dict | Sequence[dict] = LOSS,
         init_cfg: dict | None = None,
     ) -> None:
