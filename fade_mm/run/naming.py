@@ -35,7 +35,8 @@ UPSAMPLERS = {  # presets, by what tables call them
     'FADE-Lite': 'fade_lite',
     **{f'B{i}': f'fade_b{i}' for i in range(1, 7)},
 }
-_WITHOUT_EFFECT = ('mode', 'downsampling')  # left over by a host; a branch that A2U never uses
+# Left over by a host; a branch that A2U never uses; what divides the channels of a narrow host.
+_NOT_IN_NAMES = ('mode', 'downsampling', 'num_groups')
 _DATA = {  # by the folder
     'ADEChallengeData2016': 'ADE20K',
     'bccd': 'BCCD',
@@ -106,4 +107,4 @@ def _spelled_out(upsampler: dict) -> dict:
     if inspect.isclass(cls):
         defaults = {name: x.default for name, x in inspect.signature(cls).parameters.items()}
     arguments = {**defaults, **upsampler, 'type': cls}
-    return {name: x for name, x in arguments.items() if name not in _WITHOUT_EFFECT}
+    return {name: x for name, x in arguments.items() if name not in _NOT_IN_NAMES}

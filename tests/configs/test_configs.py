@@ -19,7 +19,15 @@ ELSEWHERE = ('_base_', 'own_data')  # the latter in test_own_data_page.py
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name not in ELSEWHERE
 )
-LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1, 'carafe_nearest': 0, 'fpn-carafe': 4}
+LAYERS = {
+    'segformer': 6,
+    'retinanet': 2,
+    'mask2former': 1,
+    'carafe_nearest': 0,
+    'fpn-carafe': 4,
+    'bts': 4,
+    'unet-depth': 4,
+}
 """Of a host model, by a part of its configs' names; the others have three."""
 HOSTS_OWN = ('bilinear', 'nearest')  # in files' names: the host model without an upsampler
 SHORT = {'a2u_published': 'a2u', 'deconv3': 'deconv', 'pixel_shuffle3': 'pixel-shuffle'}
@@ -74,6 +82,14 @@ def segmentation_batch(classes):
     return samples
 
 
+def depth_batch(classes):
+    samples = segmentation_batch(classes)
+    for sample in samples:
+        del sample.gt_sem_seg
+        sample.gt_depth_map = PixelData(data=0.5 + 9 * torch.rand(1, 64, 96))
+    return samples
+
+
 def detection_batch(classes):
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
@@ -100,7 +116,13 @@ def detection_batch(classes):
 def test_config_trains_a_step_and_predicts(name):
     torch.manual_seed(0)
     model, cfg = build(name)
-    batch = segmentation_batch if cfg.default_scope == 'mmseg' else detection_batch
+    batch, prediction = detection_batch, 'pred_instances'
+    if cfg.default_scope == 'mmseg':
+        batch, prediction = segmentation_batch, 'pred_sem_seg'
+    if 'panoptic' in name:
+        prediction = 'pred_panoptic_seg'
+    if cfg.model.type == 'DepthEstimator':
+        batch, prediction = depth_batch, 'pred_depth_map'
     if cfg.default_scope == 'mmseg':
         classes = model.decode_head.num_classes
     else:
@@ -124,9 +146,7 @@ def test_config_trains_a_step_and_predicts(name):
     model.eval()
     results = model.test_step(dict(inputs=images, data_samples=batch(classes)))
     assert len(results) == 2
-    panoptic = 'panoptic' in name
-    prediction = 'pred_panoptic_seg' if panoptic else 'pred_instances'
-    assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else prediction) in results[0]
+    assert prediction in results[0]
 
     layers = [up.layer if isinstance(up, AsUpsampler) else up for up in ups]
     count = next((count for part, count in LAYERS.items() if part in name), 3)
@@ -240,3 +260,8 @@ def test_published_parameters_over_nearest(tag, parameters):
     name = f'faster_rcnn/faster-rcnn_r50_fpn_{tag}_1x_coco.py'
     ups = sum(p.numel() for p in build(name)[0].neck.upsamplers.parameters())
     assert f'{ups / 1e6:+.2f}M' == parameters
+
+
+@pytest.mark.parametrize('tag', ['nearest', 'carafe', 'indexnet', 'a2u', 'sapa-b', 'sapa-g'])
+def test_every_published_row_of_bts_has_a_config(tag):
+    assert f'bts/bts_r50_{tag}_1xb4-50e_nyu-416x544.py' in CONFIGS

@@ -24,7 +24,9 @@ def test_configs_have_the_names_of_the_papers_tables(row):
     assert host_name(cfg) == host.replace('SegFormer-B1', 'SegFormer MiT-B1')
     task = host_of(cfg).task_of(cfg)
     assert task == row.table if row.table in TASKS else task in TASKS
-    assert data_of(cfg.val_dataloader) == ('ADE20K' if 'ade20k' in row.config else 'COCO')
+    data = {'ade20k': 'ADE20K', 'nyu': 'NYU Depth v2', 'coco': 'COCO'}
+    expected = next(name for part, name in data.items() if part in row.config)
+    assert data_of(cfg.val_dataloader) == expected
 
 
 def test_names_are_those_of_the_papers_tables():
@@ -56,6 +58,9 @@ def of_mmdet(**model):
         (dict(type='fade_mm.fade_lite'), 'FADE-Lite'),
         (dict(type=FADE), 'FADE'),
         (dict(type='a2u', downsampling=False), 'A2U'),
+        (dict(type='a2u', num_groups=8), 'A2U'),
+        (dict(type='fade', gating=False), 'FADE without gate'),
+        (dict(type='fade', gating=False, embedding_dim=32), None),
         (dict(type='fade', embedding_dim=32), None),
         (dict(type='deconv', kernel_size=5), None),
         (dict(type='somebody_elses'), None),
