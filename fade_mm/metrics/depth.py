@@ -113,12 +113,19 @@ class DepthMetric(BaseMetric):
             )
         pred = np.nan_to_num(pred, nan=self.min_depth, posinf=self.max_depth)
         pred = pred.clip(self.min_depth, self.max_depth)
+        return np.stack([depth_errors(pred[x], truth[x]) for x in self.masks(truth)])
+
+    def masks(self, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which pixels count, and which of these are near an edge, each ``(h, w)``.
+
+        Args:
+            truth: True depth in metres, ``(h, w)``.
+        """
         valid = (truth > self.min_depth) & (truth < self.max_depth)
         if self.border:
             valid &= _within(truth.shape, (self.border, -self.border) * 2)
         counts = valid & _within(truth.shape, crop_box(self.crop, truth.shape))
-        near = near_edges(truth, valid, self.edge_ratio, self.edge_width)
-        return np.stack([depth_errors(pred[x], truth[x]) for x in (counts, counts & near)])
+        return counts, counts & near_edges(truth, valid, self.edge_ratio, self.edge_width)
 
     def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
         """The means of the scores of all pictures that have any; logs them as a table."""
