@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from tests.conftest import write_depth
-from tests.tools import BTS, UNET, config, nyu_options, run
+from tests.tools import BTS, CAMVID, UNET, config, nyu_options, run
 
 
 def train(template, upsampler, root, work, *more, **options):
@@ -147,6 +147,24 @@ def test_a_map_of_eight_bits_is_one_line(tmp_path):
         cv2.imwrite(str(path), np.zeros((48, 64), np.uint8))
     with pytest.raises(SystemExit, match=r'\d\.png has 8 bits a pixel'):
         train(UNET, 'nearest', root, tmp_path / 'work')
+
+
+def test_models_are_laid_side_by_side(trained, tmp_path):
+    cfg, options, work = trained
+    pair, out = (cfg, work / 'iter_4.pth'), tmp_path / 'depth.png'
+    run(
+        'compare_depth', *pair, *pair, '--out', out, '--pictures', '2', '0',
+        '--cfg-options', *options,
+    )  # fmt: skip
+    two = cv2.imread(str(out))
+    run('compare_depth', *pair, '--out', out, '--rows', 1, '--cfg-options', *options)
+    one = cv2.imread(str(out))
+    assert two.shape[0] > 1.8 * one.shape[0]  # rows
+    assert two.shape[1] > 1.3 * one.shape[1]  # models
+    with pytest.raises(SystemExit, match=r'the test set has no picture 9, but 0, \.\.\.'):
+        run('compare_depth', *pair, '--out', out, '--pictures', '9', '--cfg-options', *options)
+    with pytest.raises(SystemExit, match=r'has no fade_mm\.DepthMetric'):
+        run('compare_depth', config(CAMVID, 'fade'), work / 'iter_4.pth', '--out', out)
 
 
 # The converter
