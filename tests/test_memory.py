@@ -1,10 +1,14 @@
-"""Freed memory stays with a process that says so, and with its children."""
+"""Freed memory stays with a process that says so, and with its children; a call's is counted."""
 
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from fade_mm.memory import keep_freed_memory, peak_memory
 
 SCRIPT = """
 import os, resource, sys
@@ -43,7 +47,14 @@ def test_pages_are_cleared_once(mode):
 
 
 def test_elsewhere_it_says_so(monkeypatch):
-    from fade_mm.memory import keep_freed_memory
-
     monkeypatch.setattr(platform, 'libc_ver', lambda: ('', ''))
     assert not keep_freed_memory()
+
+
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux only')
+def test_peak_memory_counts_what_is_made_and_dropped():
+    def function():
+        return torch.ones(32, 2**20) + torch.ones(32, 2**20)  # two operands beside the result
+
+    operand = 128 * 2**20
+    assert 1.5 * operand < peak_memory(function) < 2.5 * operand

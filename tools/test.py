@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if not args.return_memory and run.keep_freed_memory():
-        print('Freed memory stays with this process; --return-memory gives it back.')
+        print('Memory stays reserved, which is quicker; --return-memory gives it back.')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     run.check_weights([args.checkpoint])
     cfg = run.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)

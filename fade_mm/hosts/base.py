@@ -109,8 +109,12 @@ class Host:
         """Whether the labels of a data set are indices of its ``metainfo``'s classes."""
         return False
 
-    def noting_names(self) -> AbstractContextManager:
-        """Data sets that are built within keep the names of classes that their files have."""
+    def noting_names(self, place: str) -> AbstractContextManager:
+        """Data sets that are built within keep the names of classes that their files have.
+
+        Args:
+            place: The key of their data loader, for messages.
+        """
         return nullcontext()
 
     def check_dataset(self, dataset, place: str) -> None:
@@ -445,14 +449,25 @@ class Exported:
 
 def turned(path: str) -> str:
     """What to say of a picture whose file asks to be turned, as OpenCV does; ``''`` of others."""
+    orientation, _ = turn_of(path)
+    if orientation == 1:
+        return ''
+    return (
+        f'; its file asks to be turned (EXIF orientation {orientation}): save it as it is to be '
+        "seen, or read it with color_type='color_ignore_orientation'"
+    )
+
+
+def turn_of(path: str) -> tuple[int, bool]:
+    """The EXIF orientation of a picture, 1 for no turn, and whether that turn keeps its size.
+
+    What is no picture on a disk asks for none.
+    """
     with suppress(OSError), Image.open(path) as picture:
         orientation = picture.getexif().get(_ORIENTATION, 1)
-        if orientation != 1:
-            return (
-                f'; its file asks to be turned (EXIF orientation {orientation}): save it as it is '
-                "to be seen, or read it with color_type='color_ignore_orientation'"
-            )
-    return ''
+        if orientation in range(2, 9):  # 2 to 4 mirror or turn by 180 degrees, 5 to 8 by 90
+            return orientation, orientation < 5 or picture.width == picture.height
+    return 1, True
 
 
 def heads_at(model: nn.Module, places: set[str]) -> Iterator[tuple[str, str, nn.Module]]:

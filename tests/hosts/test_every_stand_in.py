@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from fade_mm.errors import SetupError, naming_build_errors
 from fade_mm.hosts import Host, host_of, stand_ins
 from fade_mm.hosts.base import StandIn, stand_in_of
 from fade_mm.registry import HOSTS
@@ -58,6 +59,13 @@ def test_without_an_upsampler_it_is_the_host_bit_for_bit(name):
     for size in [(16, 24), (17, 23)]:
         expected, outs = pair.outputs(theirs, *size), pair.outputs(mine, *size)
         assert all(torch.equal(a, b) for a, b in zip(outs, expected, strict=True))
+
+
+@stand_in
+def test_an_argument_that_the_host_does_not_know_is_named(name):
+    message = r"the model cannot be built: .*'upsample_cgf'"
+    with pytest.raises(SetupError, match=message), naming_build_errors():
+        build(name, upsample_cgf=dict(type='fade'))
 
 
 @with_every_upsampler
