@@ -20,9 +20,12 @@ MODELS = _child(
     'fade_mm.hosts.matting.losses',
     'fade_mm.hosts.matting.preprocessor',
 )
-DATASETS = _child(mmengine.DATASETS, 'fade_mm.hosts.matting.datasets')
+DATASETS = _child(
+    mmengine.DATASETS, 'fade_mm.hosts.depth.dataset', 'fade_mm.hosts.matting.datasets'
+)
 TRANSFORMS = _child(
     mmengine.TRANSFORMS,
+    'fade_mm.hosts.depth.transforms',
     'fade_mm.hosts.matting.loading',
     'fade_mm.hosts.matting.transforms',
 )

@@ -58,6 +58,28 @@ def segmentation_root(tmp_path):
 
 
 @pytest.fixture
+def depth_root(tmp_path):
+    """Six training and three validation images of 64x48 with depth in millimetres."""
+    return write_depth(tmp_path / 'nyu')
+
+
+def write_depth(root):
+    """The data set of `depth_root` in a folder, which is returned."""
+    rng = np.random.default_rng(0)
+    for split, count in (('training', 6), ('validation', 3)):
+        for kind in ('images', 'depth'):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(count):
+            depth = np.linspace(2000, 6000, 64) * np.ones((48, 1))
+            x, y = rng.integers(6, 30, 2)
+            depth[y : y + 14, x : x + 20] = 1500
+            image = (255 - depth[..., None] / 25 + rng.integers(0, 15, (48, 64, 3))).clip(0, 255)
+            cv2.imwrite(str(root / f'images/{split}/{index}.jpg'), image.astype(np.uint8))
+            cv2.imwrite(str(root / f'depth/{split}/{index}.png'), depth.astype(np.uint16))
+    return root
+
+
+@pytest.fixture
 def detection_root(tmp_path):
     """Four training and two validation images of 64x48 with two boxes each, in BCCD's layout."""
     rng = np.random.default_rng(0)

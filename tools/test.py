@@ -18,7 +18,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint to test')
     parser.add_argument('--work-dir', help='where the metrics go')
     parser.add_argument(
-        '--out', help='keep the predictions: a .pkl file, or a folder of label maps (segmentation)'
+        '--out',
+        help='keep the predictions: a .pkl file, or a folder (label maps, depth maps of 16 bits)',
     )
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')

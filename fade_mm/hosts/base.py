@@ -154,8 +154,13 @@ class Host:
         check_pickle(path)
         metrics_of(cfg).append(dict(type='DumpResults', out_file_path=path))
 
-    def as_picture(self, prediction: BaseDataElement) -> np.ndarray:
-        """A prediction as the picture that `keep_predictions` has written, if it is one."""
+    def as_picture(self, cfg: dict, prediction: BaseDataElement) -> np.ndarray:
+        """A prediction as the picture that `keep_predictions` has written, if it is one.
+
+        Args:
+            cfg: The whole config.
+            prediction: A data sample.
+        """
         raise SetupError(f'what a {type(prediction).__name__} holds is no picture')
 
     def draw(self, cfg: dict, folder: str) -> None:
@@ -194,7 +199,7 @@ class Host:
         pipeline = [
             step
             for step in model.cfg.test_dataloader.dataset.pipeline
-            if not type_name(step).startswith('LoadAnnotation')
+            if 'Annotation' not in type_name(step)
         ]
         with in_scope_of(model.cfg), torch.no_grad():
             sample = Compose(pipeline)(dict(img_path=str(path), img_id=0))

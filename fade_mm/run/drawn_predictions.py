@@ -98,4 +98,4 @@ class PredictionHook(DrawingHook):
     option = '--out'
 
     def _drawn(self, runner, sample, picture: np.ndarray) -> np.ndarray:
-        return host_of(runner.model).as_picture(sample)
+        return host_of(runner.model).as_picture(runner.cfg, sample)

@@ -26,6 +26,8 @@ LAYERS = {
     'mask2former': 1,
     'carafe_nearest': 0,
     'fpn-carafe': 4,
+    'bts': 4,
+    'unet-depth': 4,
 }
 """Of a host model, by a part of its configs' names; the others have three."""
 HOSTS_OWN = ('bilinear', 'nearest')  # in files' names: the host model without an upsampler
@@ -86,6 +88,14 @@ def segmentation_batch(classes):
     return samples
 
 
+def depth_batch(classes):
+    samples = segmentation_batch(classes)
+    for sample in samples:
+        del sample.gt_sem_seg
+        sample.gt_depth_map = PixelData(data=0.5 + 9 * torch.rand(1, 64, 96))
+    return samples
+
+
 def detection_batch(classes):
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
@@ -119,8 +129,18 @@ def matting_batch(_):
     return samples
 
 
-BATCHES = {'mmseg': segmentation_batch, 'mmdet': detection_batch, 'mmengine': matting_batch}
-RESULTS = {'mmseg': 'pred_sem_seg', 'mmdet': 'pred_instances', 'mmengine': 'pred_alpha'}
+BATCHES = {
+    'mmseg': segmentation_batch,
+    'mmdet': detection_batch,
+    'mmengine': matting_batch,
+    'depth': depth_batch,
+}
+RESULTS = {
+    'mmseg': 'pred_sem_seg',
+    'mmdet': 'pred_instances',
+    'mmengine': 'pred_alpha',
+    'depth': 'pred_depth_map',
+}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +150,8 @@ RESULTS = {'mmseg': 'pred_sem_seg', 'mmdet': 'pred_instances', 'mmengine': 'pred
 def test_config_trains_a_step_and_predicts(name):
     torch.manual_seed(0)
     model, cfg = build(name)
-    batch = BATCHES[cfg.default_scope]
+    kind = 'depth' if cfg.model.type == 'DepthEstimator' else cfg.default_scope
+    batch = BATCHES[kind]
     heads = [getattr(model, 'roi_head', model), model]
     heads = [getattr(x, part, None) for x in heads for part in ('bbox_head', 'decode_head')]
     classes = next((head.num_classes for head in heads if head is not None), None)
@@ -154,7 +175,7 @@ def test_config_trains_a_step_and_predicts(name):
     results = model.test_step(dict(inputs=images, data_samples=batch(classes)))
     assert len(results) == 2
     panoptic = 'panoptic' in name
-    prediction = 'pred_panoptic_seg' if panoptic else RESULTS[cfg.default_scope]
+    prediction = 'pred_panoptic_seg' if panoptic else RESULTS[kind]
     assert prediction in results[0]
 
     layers = [up.layer if isinstance(up, AsUpsampler) else up for up in ups]
@@ -271,3 +292,8 @@ def test_published_parameters_over_nearest(tag, parameters):
     name = f'faster_rcnn/faster-rcnn_r50_fpn_{tag}_1x_coco.py'
     ups = sum(p.numel() for p in build(name)[0].neck.upsamplers.parameters())
     assert f'{ups / 1e6:+.2f}M' == parameters
+
+
+@pytest.mark.parametrize('tag', ['nearest', 'carafe', 'indexnet', 'a2u', 'sapa-b', 'sapa-g'])
+def test_every_published_row_of_bts_has_a_config(tag):
+    assert f'bts/bts_r50_{tag}_1xb4-50e_nyu-416x544.py' in CONFIGS

@@ -25,7 +25,7 @@ def test_configs_have_the_names_of_the_papers_tables(row):
     assert host_name(cfg) == host.replace('SegFormer-B1', 'SegFormer MiT-B1')
     task = host_of(cfg).task_of(cfg)
     assert task == row.table if row.table in TASKS else task in TASKS
-    data = {'ade20k': 'ADE20K', 'composition-1k': 'Composition-1K'}
+    data = {'ade20k': 'ADE20K', 'composition-1k': 'Composition-1K', 'nyu': 'NYU Depth v2'}
     expected = next((data[x] for x in data if x in row.config), 'COCO')
     assert data_of(cfg.val_dataloader) == expected
 
@@ -59,6 +59,9 @@ def of_mmdet(**model):
         (dict(type='fade_mm.fade_lite'), 'FADE-Lite'),
         (dict(type=FADE), 'FADE'),
         (dict(type='a2u', downsampling=False), 'A2U'),
+        (dict(type='a2u', num_groups=8), 'A2U'),
+        (dict(type='fade', gating=False), 'FADE without gate'),
+        (dict(type='fade', gating=False, embedding_dim=32), None),
         (dict(type='fade', embedding_dim=32), None),
         (dict(type='deconv', kernel_size=5), None),
         (dict(type='somebody_elses'), None),

@@ -36,7 +36,7 @@ class MattingHost(Host):
         writer = dict(type='fade_mm.PredictionHook', folder=path)
         cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), writer]
 
-    def as_picture(self, prediction: BaseDataElement) -> np.ndarray:
+    def as_picture(self, cfg: dict, prediction: BaseDataElement) -> np.ndarray:
         """Alpha, ``(h, w)``, uint8."""
         return np.rint(255 * prediction.pred_alpha.cpu().numpy()).astype(np.uint8)
 
@@ -56,7 +56,7 @@ class MattingHost(Host):
         """The drawing, alpha, and what it cuts out, with transparency."""
         from .foreground import estimate_foreground
 
-        alpha = self.as_picture(prediction)
+        alpha = self.as_picture(model.cfg, prediction)
         colours = estimate_foreground(picture, prediction.pred_alpha.cpu().numpy())
         return {
             **super().drawn(model, picture, prediction),
