@@ -238,7 +238,7 @@ def test_depth_at_an_odd_size_is_that_of_the_even_one_without_the_overhang():
         head.predict_by_feat(depth, [dict(img_shape=(64, 64))])
 
 
-NEED_EQUAL_CHANNELS = ('fade_b5', 'fade_b6', 'indexnet_m2o', 'sapa_i')
+NEED_EQUAL_CHANNELS = ('fade_b5', 'fade_b6', 'indexnet_m2o', 'indexnet_matting', 'sapa_i')
 
 
 @every_upsampler
