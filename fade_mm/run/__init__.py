@@ -5,12 +5,21 @@ from fade_mm.memory import keep_freed_memory
 
 from .checkpoint import (
     CheckpointFitHook,
+    check_output,
     load_checkpoint,
     load_fitting,
     read_checkpoint,
+    save_checkpoint,
     use_safe_checkpoints,
 )
-from .config import add_hook, check_loops, check_weights, load_config, pretrained_weights
+from .config import (
+    add_hook,
+    check_loops,
+    check_weights,
+    load_config,
+    monitor_upsamplers,
+    pretrained_weights,
+)
 from .drawn_predictions import DrawingHook, PredictionHook
 from .exact_resumption import RandomStateHook
 from .mmengine_fixes import join_processes
@@ -34,6 +43,7 @@ __all__ = [
     'add_hook',
     'build_model',
     'check_loops',
+    'check_output',
     'check_weights',
     'evaluate',
     'finished',
@@ -43,9 +53,11 @@ __all__ = [
     'load_checkpoint',
     'load_config',
     'load_fitting',
+    'monitor_upsamplers',
     'prepare_resumption',
     'pretrained_weights',
     'read_checkpoint',
     'run_tool',
+    'save_checkpoint',
     'use_safe_checkpoints',
 ]

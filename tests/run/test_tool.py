@@ -52,7 +52,8 @@ def test_a_fault_of_ours_is_told_from_a_users(monkeypatch):
 @pytest.mark.parametrize(
     'tool',
     ['train', 'test', 'image_demo', 'get_flops', 'export_onnx', 'results', 'paper_tables',
-     'benchmark_train', 'demo_training', 'model_converters/fade_official'],
+     'benchmark_train', 'demo_training', 'model_converters/fade_official',
+     'model_converters/mobilenet_v2'],
 )  # fmt: skip
 def test_every_tool_that_hides_traces_can_show_them(tool, capsys):
     with pytest.raises(SystemExit):

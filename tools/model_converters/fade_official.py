@@ -8,11 +8,8 @@ import argparse
 import os
 import warnings
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
-
-import torch
 
 from fade_mm import run
 from fade_mm.hosts import host_of
@@ -46,27 +43,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_output(path: Path) -> None:
-    """Raise where a file cannot be written without replacing another."""
-    if path.exists():
-        raise run.SetupError(f'{path} exists; remove it, or give another name')
-    if not path.parent.is_dir():
-        raise run.SetupError(f'there is no folder {path.parent} to write {path.name} into')
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise run.SetupError(f'{path.parent} is not writable; give another folder')
-
-
-def save(content: dict, path: Path) -> None:
-    """Write a checkpoint; the file appears when it is complete."""
-    with TemporaryDirectory(dir=path.parent) as folder:
-        written = Path(folder) / path.name
-        torch.save(content, written)
-        os.replace(written, path)
-
-
 def main() -> None:
     args = parse_args()
-    check_output(args.output)
+    run.check_output(args.output)
     run.check_weights([args.input])
     checkpoint = run.read_checkpoint(args.input)
 
@@ -81,7 +60,7 @@ def main() -> None:
         models = ', '.join(CONFIGS)
         raise run.SetupError(f'{error}\nTried --to {args.to}; there are {models}.') from error
     meta = dict(dataset_meta=host_of(cfg).dataset_meta(cfg, {}))
-    save(dict(state_dict=model.state_dict(), meta=meta), args.output)
+    run.save_checkpoint(dict(state_dict=model.state_dict(), meta=meta), args.output)
     print(f'written: {args.output}\nto be used with {os.path.relpath(config)}')
 
 
