@@ -23,6 +23,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
+        '--monitor',
+        action='store_true',
+        help='measure what the upsamplers do: whether their kernels depend on the picture',
+    )
+    parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
@@ -52,6 +57,8 @@ def main() -> None:
         host.draw(cfg, args.show_dir)
     if args.tta:
         host.augment(cfg)
+    if args.monitor:
+        run.add_hook(cfg, type='fade_mm.UpsamplerMonitorHook', interval=0, testing=True)
     hook = dict(type='fade_mm.ResultHook', config=args.config, options=args.cfg_options)
     run.add_hook(cfg, **hook)
     run.evaluate(cfg, args.checkpoint)

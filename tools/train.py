@@ -93,6 +93,7 @@ def main() -> None:
         may_lack=cfg.get('load_from_may_lack', []),
     )
     run.add_hook(cfg, type='fade_mm.ResultHook', config=args.config, options=options)
+    run.monitor_upsamplers(cfg)
     run.join_processes(args.launcher)
     runner = run.CheckedRunner.from_cfg(cfg)
     if kept:

@@ -1,14 +1,130 @@
 """Looking into upsamplers while a model trains."""
 
+from contextlib import ExitStack
+
 import torch
 from mmengine.dataset import pseudo_collate
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
 
 from fade_mm.hosts.base import host_of, unwrapped
 from fade_mm.registry import HOOKS
 
+from .statistics import UpsamplerStatistics, fixed_views, measuring_upsamplers
 from .views import overlay, watch_upsamplers
+
+_HELP = (
+    'Lower rates for the layers of upsamplers help: '
+    'optim_wrapper.constructor=fade_mm.UpsamplerOptimWrapperConstructor '
+    'optim_wrapper.paramwise_cfg.upsampler.lr_mult=0.1 (docs/monitor.md)'
+)
+
+
+@HOOKS.register_module()
+class UpsamplerMonitorHook(Hook):
+    """Measures whether the upsamplers look at the picture: kernels, gates, offsets, indices.
+
+    In training, every so many iterations, what `UpsamplerStatistics` measures of a batch goes to
+    the scalars that the runner's visualizer writes (a file, TensorBoard), and the variations to the
+    log; once a quarter of the training is over, a warning names the upsamplers whose kernels,
+    offsets or indices are the same everywhere. In testing, if asked for, a table has the measures
+    over all pictures.
+
+    Args:
+        interval: How many iterations of training lie between two looks; 0: none. Default: 200.
+        testing: Whether to measure in testing, too. Default: False.
+
+    Raises:
+        ValueError: ``interval`` is negative.
+    """
+
+    def __init__(self, interval: int = 200, testing: bool = False) -> None:
+        if interval < 0:
+            raise ValueError(f'interval must be 0 or more, got {interval}')
+        self.interval = interval
+        self.testing = testing
+        self._looking = ExitStack()
+        self._found: dict[str, UpsamplerStatistics] | None = None
+        self._warned: str | None = None
+
+    def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Look, if it is time."""
+        if self.interval and runner.iter % self.interval == 0:
+            self._look(runner)
+
+    def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
+        """Say what was seen."""
+        found = self._seen()
+        if not found:
+            return
+        scalars = {
+            f'upsamplers/{name}.{measure}': value
+            for name, summary in found.items()
+            for measure, value in summary.items()
+        }
+        runner.visualizer.add_scalars(scalars, step=runner.iter + 1)
+        for kind in ('kernels', 'offsets', 'index'):
+            values = [x[f'{kind}.variation'] for x in found.values() if f'{kind}.variation' in x]
+            if values:
+                shown = ' '.join(f'{value:.3f}' for value in values)
+                runner.logger.info(f'Variation of {kind} from point to point, by layer: {shown}')
+        if runner.iter >= runner.max_iters / 4:
+            self._warn(runner, found)
+
+    def before_test(self, runner: Runner) -> None:
+        """Look, if asked to."""
+        if self.testing:
+            self._look(runner)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Print what was seen."""
+        found = self._seen()
+        if found:
+            _print(found)
+            self._warn(runner, found)
+
+    def _look(self, runner: Runner) -> None:
+        self._found = self._looking.enter_context(measuring_upsamplers(unwrapped(runner.model)))
+
+    def _seen(self) -> dict[str, dict[str, float]]:
+        """What there was to see, by upsampler and measure, of the main process's pictures."""
+        self._looking.close()
+        found, self._found = self._found or {}, None
+        summaries = {name: statistics.summary() for name, statistics in found.items()}
+        return {name: x for name, x in summaries.items() if x} if is_main_process() else {}
+
+    def _warn(self, runner: Runner, found: dict[str, dict[str, float]]) -> None:
+        """Name the upsamplers that do not depend on the picture, unless they are still the same."""
+        fixed = [f"{name}'s {kind}" for name, x in found.items() for kind in fixed_views(x)]
+        named = ', '.join(fixed)
+        if fixed and named != self._warned:
+            runner.logger.warning(
+                f'The same at all points of all pictures, so that a fixed filter would do as well: '
+                f'{named}. {_HELP}'
+            )
+        self._warned = named
+
+
+def _print(found: dict[str, dict[str, float]]) -> None:
+    """A table of measures, an upsampler's kernels, gate, offsets or index a row."""
+    measures = ('mean', 'entropy', 'reach', 'variation', 'between_pictures')
+    upsampler = Column('upsampler', no_wrap=True)
+    table = Table(
+        upsampler,
+        'its',
+        *(x.replace('_', ' ') for x in measures),
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name, summary in found.items():
+        for kind in dict.fromkeys(x.partition('.')[0] for x in summary):
+            values = (summary.get(f'{kind}.{measure}') for measure in measures)
+            table.add_row(name, kind, *('' if x is None else f'{x:.3f}' for x in values))
+    Console().print(table)
 
 
 @HOOKS.register_module()

@@ -12,7 +12,14 @@ from .checkpoint import (
     save_checkpoint,
     use_safe_checkpoints,
 )
-from .config import add_hook, check_loops, check_weights, load_config, pretrained_weights
+from .config import (
+    add_hook,
+    check_loops,
+    check_weights,
+    load_config,
+    monitor_upsamplers,
+    pretrained_weights,
+)
 from .drawn_predictions import DrawingHook
 from .exact_resumption import RandomStateHook
 from .mmengine_fixes import join_processes
@@ -45,6 +52,7 @@ __all__ = [
     'load_checkpoint',
     'load_config',
     'load_fitting',
+    'monitor_upsamplers',
     'prepare_resumption',
     'pretrained_weights',
     'read_checkpoint',

@@ -127,6 +127,13 @@ def add_hook(cfg: Config, **hook) -> None:
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
+def monitor_upsamplers(cfg: Config) -> None:
+    """Let a training watch its upsamplers, unless the config has a monitor of its own."""
+    hooks = cfg.get('custom_hooks') or []
+    if not any(type_name(hook) == 'UpsamplerMonitorHook' for hook in hooks):
+        add_hook(cfg, type='fade_mm.UpsamplerMonitorHook')
+
+
 def _read(name: str) -> Config:
     library = name.partition('::')[0] if '::' in name else None
     if library and not importlib.util.find_spec(library):  # mmengine would run pip

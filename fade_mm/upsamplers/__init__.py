@@ -7,6 +7,7 @@ from .a2u import A2U
 from .base import AsUpsampler, DecoderUpsampler, Upsampler, View, named_upsamplers
 from .build import PRESETS, build_upsampler
 from .carafe import CARAFE
+from .depthwise import Depthwise
 from .dysample import DySample
 from .fade import FADE, FADELite
 from .freqfusion import FreqFusion
@@ -32,6 +33,7 @@ __all__ = [
     'Bilinear',
     'DecoderUpsampler',
     'Deconv',
+    'Depthwise',
     'DySample',
     'FADELite',
     'FreqFusion',

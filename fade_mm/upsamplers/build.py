@@ -10,6 +10,7 @@ from fade_mm.ops.checks import check_positive
 from . import (  # noqa: F401  (they register themselves)
     a2u,
     carafe,
+    depthwise,
     dysample,
     fade,
     freqfusion,

@@ -326,6 +326,18 @@ def pixel_shuffle(w, de, scale_factor=2):
     return torch.einsum('ncijhw->nchiwj', subpixels).reshape(n, -1, s * H, s * W)
 
 
+def depthwise(w, de):
+    """A sum of shifted copies of the enlarged feature, each channel with its own weights."""
+    x = F.pad(bilinear({}, de), (2, 2, 2, 2))
+    h, width = (2 * a for a in de.shape[2:])
+    shifted = [
+        w['filter.weight'][:, :, i, j, None] * x[:, :, i : i + h, j : j + width]
+        for i in range(5)
+        for j in range(5)
+    ]
+    return sum(shifted) + w['filter.bias'][:, None, None]
+
+
 def nearest_twice(w, de):
     return de.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
@@ -389,6 +401,7 @@ DEFINITIONS = {
     'a2u_published': lambda w, *x: a2u(w, *x, 4),
     'nearest': alone(nearest_twice),
     'bilinear': alone(bilinear),
+    'depthwise': alone(depthwise),
     'deconv': alone(deconv),
     'deconv3': alone(deconv),
     'pixel_shuffle': alone(pixel_shuffle),

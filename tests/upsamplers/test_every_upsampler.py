@@ -82,6 +82,7 @@ def error(up, en, de):
     return (out - exact).abs().max() / exact.abs().max() / torch.finfo(de.dtype).eps
 
 
+PLAIN_CONVOLUTIONS = ('deconv', 'depthwise', 'pixel_shuffle')
 HALF = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 
 
@@ -104,7 +105,7 @@ def test_half_precision_accumulates_in_single(cfg, dtype):
     for p in up.parameters():
         nn.init.zeros_(p)
     en, de = 1 + torch.rand(1, 8, 7, 8), 1 + torch.rand(1, 8, 4, 4)
-    if not cfg['type'].startswith(('deconv', 'pixel_shuffle')):  # they give zeros
+    if not cfg['type'].startswith(PLAIN_CONVOLUTIONS):  # they give zeros
         assert error(up.to(dtype), en.to(dtype), de.to(dtype)) < 1
 
 
@@ -115,7 +116,7 @@ def test_autocast_keeps_the_dtype_of_de(cfg):
     with torch.autocast('cpu', torch.bfloat16):
         out = up(en, de)
         assert up(en.bfloat16(), de.bfloat16()).dtype == torch.bfloat16
-    is_torchs = cfg['type'].startswith(('deconv', 'pixel_shuffle'))
+    is_torchs = cfg['type'].startswith(PLAIN_CONVOLUTIONS)
     assert out.dtype == (torch.bfloat16 if is_torchs else torch.float32)
     scale = exact.abs().max().item() * torch.finfo(torch.bfloat16).eps
     torch.testing.assert_close(out.float(), exact, atol=12 * scale, rtol=0)
