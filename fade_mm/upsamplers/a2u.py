@@ -143,10 +143,10 @@ class A2U(Upsampler):
             the published +0.12M. Data-parallel training with it needs
             ``find_unused_parameters=True``. Without it, its weights in a file are not loaded, and a
             warning says so. Default: False.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
         up_group: Groups of channels with kernels of their own; divides ``in_channels_de``. More
             than one is ours, not the paper's, and has no published figures; the
             affinity stays one for all. Default: 1.
-        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -170,9 +170,9 @@ class A2U(Upsampler):
         up_kernel_size: int = 3,
         num_groups: int = 32,
         downsampling: bool = False,
-        up_group: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de

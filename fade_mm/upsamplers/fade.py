@@ -82,10 +82,10 @@ class FADE(Upsampler):
         skip_is_added: The old spelling of ``skip='added'``. Default: ``None``, as ``skip`` says.
         skip: What the host does with the encoder feature itself: ``'added'``, ``'concatenated'``
             or ``None``, nothing. Default: ``None``.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
         up_group: Groups of channels with kernels of their own; divides ``in_channels_de``. More
             than one is ours, not the paper's, and has no published figures; the gate
             stays one for all. Default: 1.
-        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or two contradict each other.
@@ -114,9 +114,9 @@ class FADE(Upsampler):
         kernel_generation: str = 'semi-shift',
         skip_is_added: bool | None = None,
         skip: str | None = None,
-        up_group: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -209,9 +209,9 @@ class FADELite(FADE):
         up_kernel_size: Upsampling kernel size K, odd; the features are compressed to K*K channels.
             Default: 5.
         gating, fusion, skip_is_added, skip: As in `FADE`.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
         up_group: Groups of channels with kernels of their own, each of K*K compressed channels of
             its own: as in `FADE`. Default: 1.
-        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or two contradict each other.
@@ -237,9 +237,9 @@ class FADELite(FADE):
         fusion: str | None = None,
         skip_is_added: bool | None = None,
         skip: str | None = None,
-        up_group: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__(
             in_channels_en,

@@ -78,11 +78,11 @@ class SAPA(Upsampler):
         similarity: ``'inner'`` (SAPA-I: the inner product of the normalised features, which needs
             equal numbers of channels), ``'bilinear'`` (SAPA-B: embeds them first) or ``'gated'``
             (SAPA-G: blends both features' embeddings into the query). Default: ``'bilinear'``.
+        device, dtype: Where and what the weights are. Default: PyTorch's.
         up_group: Groups of channels with kernels of their own; divides ``in_channels_de``. More
             than one is ours, not the paper's, and has no published figures; each
             group embeds in d dimensions of its own, the gate stays one for all, and ``'inner'``,
             which embeds nothing, has none. Default: 1.
-        device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -104,9 +104,9 @@ class SAPA(Upsampler):
         up_kernel_size: int = 5,
         embedding_dim: int = 32,
         similarity: str = 'bilinear',
-        up_group: int = 1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
