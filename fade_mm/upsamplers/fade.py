@@ -211,7 +211,8 @@ class FADELite(FADE):
         gating, fusion, skip_is_added, skip: As in `FADE`.
         device, dtype: Where and what the weights are. Default: PyTorch's.
         up_group: Groups of channels with kernels of their own, each of K*K compressed channels of
-            its own: as in `FADE`. Default: 1.
+            its own; divides ``in_channels_de``. More than one is ours, not the paper's, and has no
+            published figures; the gate stays one for all. Default: 1.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or two contradict each other.

@@ -104,7 +104,7 @@ def test_groups_divide_the_channels(cls):
 
 
 def test_inner_products_have_no_groups():
-    with pytest.raises(ValueError, match="similarity='inner' .* up_group must be 1, got 2; use"):
+    with pytest.raises(ValueError, match=r"similarity='inner' .* up_group must be 1, got 2; use"):
         SAPA(8, similarity='inner', up_group=2)
 
 
