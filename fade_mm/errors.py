@@ -49,9 +49,13 @@ def naming_build_errors() -> Iterator[None]:
 
 
 def is_bug(error: Exception) -> bool:
-    """Whether an error is a fault of fade_mm: a line of its code failed that raises nothing."""
+    """Whether an error is a fault of fade_mm: a line of its code failed that raises nothing.
+
+    Nor is it where a host's class does not take the arguments that one of ours passes on to it.
+    """
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(place.filename).is_relative_to(_HERE) and not place.line.startswith('raise')
+    is_users = place.line.startswith(('raise', 'super().__init__('))
+    return Path(place.filename).is_relative_to(_HERE) and not is_users
 
 
 def explained(error: Exception) -> str | None:
@@ -84,6 +88,11 @@ def unregistered(name: str, registry) -> str:
     near = get_close_matches(name.lower(), lower, 1)
     hint = f'; there is {lower[near[0]]}' if near else ''
     return f"no {registry.name} is called '{name}'{hint} (custom_imports brings in one of yours)"
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first five of some names in brackets, and whether there are more."""
+    return f'({", ".join(names[:5])}{", ..." * (len(names) > 5)})'
 
 
 def listed(faults: Sequence[str]) -> str:

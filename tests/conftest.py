@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import nullcontext, suppress
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,15 @@ def one_backend(request):
         yield
 
 
+@pytest.fixture(scope='session')
+def shared():
+    """Real data sets, in a folder beside the repository, that are no part of it."""
+    folder = Path(__file__).parents[2] / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip('the real data sets are not there')
+    return folder
+
+
 @pytest.fixture
 def segmentation_root(tmp_path):
     """Six training and three validation images of 64x48 in three classes, in CamVid's layout."""
@@ -44,6 +54,28 @@ def segmentation_root(tmp_path):
             image = (labels[..., None] * 80 + rng.integers(0, 60, (48, 64, 3))).astype(np.uint8)
             cv2.imwrite(str(root / f'images/{split}/{index}.jpg'), image)
             cv2.imwrite(str(root / f'annotations/{split}/{index}.png'), labels)
+    return root
+
+
+@pytest.fixture
+def depth_root(tmp_path):
+    """Six training and three validation images of 64x48 with depth in millimetres."""
+    return write_depth(tmp_path / 'nyu')
+
+
+def write_depth(root):
+    """The data set of `depth_root` in a folder, which is returned."""
+    rng = np.random.default_rng(0)
+    for split, count in (('training', 6), ('validation', 3)):
+        for kind in ('images', 'depth'):
+            (root / kind / split).mkdir(parents=True)
+        for index in range(count):
+            depth = np.linspace(2000, 6000, 64) * np.ones((48, 1))
+            x, y = rng.integers(6, 30, 2)
+            depth[y : y + 14, x : x + 20] = 1500
+            image = (255 - depth[..., None] / 25 + rng.integers(0, 15, (48, 64, 3))).clip(0, 255)
+            cv2.imwrite(str(root / f'images/{split}/{index}.jpg'), image.astype(np.uint8))
+            cv2.imwrite(str(root / f'depth/{split}/{index}.png'), depth.astype(np.uint16))
     return root
 
 

@@ -1,10 +1,15 @@
-"""Freed memory stays with a process that says so, and with its children."""
+"""Freed memory stays with a process that says so, and with its children; a call's is counted."""
 
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from fade_mm import memory
+from fade_mm.memory import keep_freed_memory, peak_memory
 
 SCRIPT = """
 import os, resource, sys
@@ -43,7 +48,29 @@ def test_pages_are_cleared_once(mode):
 
 
 def test_elsewhere_it_says_so(monkeypatch):
-    from fade_mm.memory import keep_freed_memory
-
     monkeypatch.setattr(platform, 'libc_ver', lambda: ('', ''))
     assert not keep_freed_memory()
+
+
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux only')
+def test_peak_memory_counts_what_is_made_and_dropped():
+    def function():
+        return torch.ones(32, 2**20) + torch.ones(32, 2**20)  # two operands beside the result
+
+    operand = 128 * 2**20
+    assert 1.5 * operand < peak_memory(function) < 2.5 * operand
+
+
+def test_available_memory_is_the_system_s_or_the_container_s(monkeypatch, tmp_path):
+    if platform.system() != 'Linux':
+        pytest.skip('only Linux says it in /proc')
+    monkeypatch.setattr(memory, '_GROUP', tmp_path)  # no limit
+    alone = memory.available_memory(torch.device('cpu'))
+    assert 2**26 < alone < 2**50
+    for name, content in (('max', 3_000_000), ('current', 2_500_000)):
+        (tmp_path / f'memory.{name}').write_text(f'{content}\n')
+    (tmp_path / 'memory.stat').write_text('anon 2000000\nfile 400000\n')
+    assert memory.available_memory(torch.device('cpu')) == 900_000
+    (tmp_path / 'memory.max').write_text('max\n')
+    assert memory.available_memory(torch.device('cpu')) > 2**26
+    assert memory.available_memory(torch.device('meta')) is None

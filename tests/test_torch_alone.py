@@ -41,6 +41,21 @@ def test_torch_alone_is_enough():
     assert int(alone('-c', PROGRAM)) > 20
 
 
+OLD = """
+import torch
+del torch.library.custom_op
+try:
+    import fade_mm.upsamplers
+except ImportError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_torch_that_is_too_old_is_told_which_is_needed():
+    assert "pip install 'torch>=2.4'" in alone('-c', OLD)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('folder', ['tests/ops', 'tests/upsamplers'])
 def test_the_tests_run_there(folder):

@@ -12,7 +12,6 @@ tools/train.py and as GPU allocators do it (--return-memory shows the difference
 """
 
 import argparse
-import ctypes
 import json
 import platform
 import random
@@ -31,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from fade_mm.memory import keep_freed_memory
+from fade_mm.memory import keep_freed_memory, peak_memory
 from fade_mm.ops import gated_reassemble, use_backend
 from fade_mm.ops.backend import available_backends, cpu
 from fade_mm.ops.geometry import nearest_up
@@ -42,6 +41,10 @@ UNFOLDED = 'FADE by unfold + einsum'
 CONVOLUTIONS = "FADE's convolutions"
 OPERATOR = 'gated_reassemble'
 BY_GROUP = ' by group'
+LEGEND = (
+    'Points are those of the output. Memory is the most that is taken at once beside inputs and '
+    'results, also as a multiple of what the logits take (the kernels before the softmax).'
+)
 MiB = 2**20
 
 
@@ -244,35 +247,6 @@ def measure(functions: dict, args: argparse.Namespace) -> dict[tuple[str, str], 
     return times
 
 
-def extra_memory(function: Callable, device: str) -> int | None:
-    """Bytes at the peak beyond what was there before and the results; None where unknown."""
-    if torch.device(device).type == 'cuda':
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        results = function()
-        return torch.cuda.max_memory_allocated() - before - size_of(results)
-    if platform.system() != 'Linux':
-        return None
-    ctypes.CDLL(None).malloc_trim(0)
-    Path('/proc/self/clear_refs').write_text('5')  # forget the peak so far
-    before = resident('VmRSS')
-    results = function()
-    return max(0, resident('VmHWM') - before - size_of(results))
-
-
-def resident(field: str) -> int:
-    """A field of this process's status, in bytes."""
-    line = next(x for x in Path('/proc/self/status').read_text().splitlines() if field in x)
-    return int(line.split()[1]) * 1024
-
-
-def size_of(results) -> int:
-    """Bytes of all the tensors in nested tuples."""
-    if isinstance(results, Tensor):
-        return results.nbytes
-    return sum(size_of(x) for x in results or () if x is not None)
-
-
 def machine(args: argparse.Namespace) -> dict[str, float]:
     """What the machine can do: bytes per second of a large copy, multiply-adds of a product."""
     source = torch.ones(64 * MiB, device=args.device)
@@ -312,7 +286,7 @@ def rows(args: argparse.Namespace, shape: tuple[int, int]) -> list[dict]:
     logits = args.batch * 25 * shape[0] * shape[1] * torch.empty(0, dtype=args.dtype).element_size()
     found = []
     for (name, backend), elapsed in times.items():
-        memory = extra_memory(functions[name, backend], args.device)
+        memory = peak_memory(functions[name, backend], args.device)
         found.append(
             dict(
                 subject=name,
@@ -356,11 +330,19 @@ def show(args: argparse.Namespace, report: dict) -> None:
         f'{limits["multiply_adds_per_second"] / 1e9:.0f} G/s'
     )
     for shape in report['shapes']:
-        table = Table(title=f'en {shape[0]}x{shape[1]}')
+        table = Table(title=f'en {shape[0]}x{shape[1]}', caption=LEGEND, caption_justify='left')
         for column in ('', 'backend'):
             table.add_column(column, no_wrap=True)
-        columns = 'groups', 'ms', 'ns / point', 'x convs', 'x 1 group', 'x faster'
-        for column in (*columns, 'extra MiB', '/ logits'):
+        for column in (
+            'groups',
+            'ms',
+            'ns a point',
+            "time, FADE's\nconvolutions = 1",
+            'time,\n1 group = 1',
+            'times as fast as\nunfold + einsum',
+            'memory,\nMiB',
+            'memory,\nlogits = 1',
+        ):
             table.add_column(column, justify='right')
         for row in (r for r in report['rows'] if r['shape'] == shape):
             cells = (

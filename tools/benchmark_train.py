@@ -2,14 +2,13 @@
 
 Every model takes steps on one batch of its own training data, all in turns; times are medians, and
 ratios to the first row are medians of the ratios within a turn. Freed memory stays with the
-process, as in tools/train.py (--return-memory shows the difference). The last line is the peak
-memory of the process, all models together.
+process, as in tools/train.py (--return-memory shows the difference). Memory is the most that a
+step takes at once beyond the model and its optimizer: features, gradients, what is in between.
 
     python tools/benchmark_train.py configs/segformer/segformer_mit-b0_{bilinear,fade}_*camvid*.py
 """
 
 import argparse
-import resource
 import statistics
 import time
 import warnings
@@ -28,6 +27,7 @@ from rich.table import Table
 
 from fade_mm import run
 from fade_mm.hosts.base import in_scope_of
+from fade_mm.memory import peak_memory
 from fade_mm.ops import use_backend
 from fade_mm.ops.backend import available_backends
 from fade_mm.upsamplers import named_upsamplers
@@ -65,6 +65,21 @@ def training_step(file: str) -> tuple[Callable, bool]:
     return step, ours
 
 
+def in_turns(measure: Callable, subjects: dict, turns: int) -> dict[tuple[str, str], list]:
+    """What is measured of each subject in each turn."""
+    found = {key: [] for key in subjects}
+    for _ in range(turns):
+        for (name, backend), step in subjects.items():
+            with use_backend(backend) if backend else nullcontext():
+                found[name, backend].append(measure(step))
+    return found
+
+
+def ratio(values: list[float], first: list[float]) -> float:
+    """The median of the ratios within a turn."""
+    return statistics.median(a / b for a, b in zip(values, first, strict=True))
+
+
 def main() -> None:
     """Measure and print."""
     args = parse_args()
@@ -77,24 +92,28 @@ def main() -> None:
         for backend in available_backends(torch.empty(1)) if ours else ['']:
             subjects[Path(file).stem, backend] = step
 
-    times = {key: [] for key in subjects}
-    for turn in range(args.repeats + 1):
-        for (name, backend), step in subjects.items():
-            with use_backend(backend) if backend else nullcontext():
-                start = time.perf_counter()
-                step()
-            if turn:
-                times[name, backend].append(time.perf_counter() - start)
+    def seconds(step: Callable) -> float:
+        start = time.perf_counter()
+        step()
+        return time.perf_counter() - start
 
+    in_turns(seconds, subjects, 1)  # does not count
+    times = in_turns(seconds, subjects, args.repeats)
+    memory = in_turns(peak_memory, subjects, args.repeats)
     table = Table(title=f'{torch.get_num_threads()} threads, torch {torch.__version__}')
-    for column in ('config', 'backend', 's / step', 'x the first'):
-        table.add_column(column, justify='right' if column[0] in 'sx' else 'left')
-    first = next(iter(times.values()))
-    for (name, backend), elapsed in times.items():
-        ratio = statistics.median(a / b for a, b in zip(elapsed, first, strict=True))
-        table.add_row(name, backend, f'{statistics.median(elapsed):.3f}', f'{ratio:.2f}')
-    Console(width=100).print(table)
-    print(f'peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB')
+    for column in ('config', 'backend'):
+        table.add_column(column)
+    for column in ('s a step', 'the first = 1', 'MiB a step', 'the first = 1'):
+        table.add_column(column, justify='right')
+    first = next(iter(subjects))
+    for key in subjects:
+        elapsed, taken = times[key], memory[key]
+        cells = [f'{statistics.median(elapsed):.3f}', f'{ratio(elapsed, times[first]):.2f}']
+        if None not in taken:
+            cells.append(f'{statistics.median(taken) / 2**20:.0f}')
+            cells.append(f'{ratio(taken, memory[first]):.2f}')
+        table.add_row(*key, *cells)
+    Console(width=120).print(table)
 
 
 if __name__ == '__main__':

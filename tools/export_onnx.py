@@ -1,9 +1,11 @@
 """Export a model to ONNX, and compare it with PyTorch in results and speed.
 
-Segmentation models can be exported. The file's input is `image`, float32 (N, 3, h, w), BGR from 0
-to 255 as OpenCV reads pictures: normalisation is part of the model. Its output is `logits`, float32
-(N, classes, h, w), at the image's size; their argmax over the classes is the label map. N, h and w
-are dynamic.
+Segmentation and matting models can be exported. The file's input is `image`, float32 (N, 3, h, w),
+BGR from 0 to 255 as OpenCV reads pictures: normalisation is part of the model. N, h and w are
+dynamic. The output of a segmentation model is `logits`, float32 (N, classes, h, w), at the image's
+size; their argmax over the classes is the label map. A matting model has another input, `trimap`,
+float32 (N, 1, h, w), 0, 128 and 255, and the output `alpha`, float32 (N, 1, h, w), 0 to 1; h and w
+must be multiples of 16, as the file says of itself.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from statistics import median
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 warnings.filterwarnings('ignore', category=FutureWarning, module='copyreg')
+warnings.filterwarnings('ignore', message='# The axis name')  # two inputs have one size
 
 import numpy as np
 import torch
@@ -48,7 +51,7 @@ def parse_args() -> argparse.Namespace:
         '--tolerance',
         type=float,
         default=1e-4,
-        help='largest difference of a logit with which the file is written (default: %(default)s)',
+        help='largest difference with which the file is written (default: %(default)s)',
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     return parser.parse_args()
@@ -85,11 +88,13 @@ def compare(exported: Exported, path: str, shape: tuple[int, int]) -> float:
     h, w = shape
     print('image      max difference  PyTorch ms  ONNX Runtime ms')
     differences = []
-    for size in ((h, w), (h - 1, w - 1), (h // 2 + 1, w), (h // 2 + 3, w // 2 + 6)):
+    sizes = ((h, w), (h - 1, w - 1), (h // 2 + 1, w), (h // 2 + 3, w // 2 + 6))
+    for size in dict.fromkeys(fitting(x, exported) for x in sizes):
         inputs = {
-            name: random.uniform(0, 255, (1, channels, *size)).astype(np.float32)
+            name: random.choice(exported.values.get(name, range(256)), (1, channels, *size))
             for name, channels in exported.inputs.items()
         }
+        inputs = {name: x.astype(np.float32) for name, x in inputs.items()}
         tensors = [torch.from_numpy(x) for x in inputs.values()]
         calls = {
             'torch': lambda tensors=tensors: exported.module(*tensors).numpy(),
@@ -110,6 +115,11 @@ def compare(exported: Exported, path: str, shape: tuple[int, int]) -> float:
     return max(differences)
 
 
+def fitting(size: tuple[int, int], exported: Exported) -> tuple[int, int]:
+    """A size that the model can take: this one, or the next one larger."""
+    return tuple(-(-n // exported.multiple) * exported.multiple for n in size)
+
+
 def main() -> None:
     args = parse_args()
     check(args)
@@ -121,7 +131,9 @@ def main() -> None:
     with export.replaced_when_done(args.out) as path, torch.no_grad():
         export.export_onnx(
             exported.trace() if exported.trace else exported.module,
-            tuple(torch.zeros(2, channels, 97, 129) for channels in exported.inputs.values()),
+            tuple(
+                torch.zeros(2, x, *fitting((97, 129), exported)) for x in exported.inputs.values()
+            ),
             path,
             ({0: 'batch', 2: 'height', 3: 'width'},) * len(exported.inputs),
             input_names=list(exported.inputs),

@@ -1,4 +1,8 @@
-"""Draw a model's predictions on pictures, and what its upsamplers did."""
+"""Draw a model's predictions on pictures, and what its upsamplers did.
+
+A matting model needs the trimap of each picture, too: --trimaps. It gives a drawing, alpha as a
+grey picture, and a cut-out with transparency, whose colours are the foreground's alone.
+"""
 
 import argparse
 import sys
@@ -10,12 +14,12 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 import cv2
 import numpy as np
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from torch import nn
 
 from fade_mm import run
 from fade_mm.analysis.views import overlay, sheet, watch_upsamplers
-from fade_mm.hosts import host_of
+from fade_mm.hosts import Host, host_of
 from fade_mm.run.drawn_predictions import distinct_names
 from fade_mm.upsamplers import named_upsamplers
 
@@ -27,6 +31,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('images', nargs='+', type=Path, help='pictures, or folders of pictures')
     parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
     parser.add_argument('checkpoint', help='checkpoint of that config')
+    parser.add_argument(
+        '--trimaps',
+        nargs='+',
+        type=Path,
+        help='for a matting model: a trimap for each picture, in their order, or one folder with '
+        'trimaps of the same names',
+    )
     parser.add_argument('--out-dir', type=Path, required=True, help='where the pictures go')
     parser.add_argument(
         '--show-gate',
@@ -53,17 +64,48 @@ def find_images(paths: list[Path]) -> list[Path]:
     return found
 
 
-def load_model(args: argparse.Namespace) -> nn.Module:
+def find_seconds(host: Host, images: list[Path], given: list[Path] | None) -> dict[Path, Path]:
+    """What the model needs beside each picture; nothing where it needs nothing.
+
+    Args:
+        host: The model's.
+        images: The pictures.
+        given: What the user gave: files, or a folder.
+    """
+    if host.second is None:
+        if given:
+            raise run.SetupError(f'the model takes pictures alone; leave out --trimaps {given[0]}')
+        return {}
+    if not given:
+        raise run.SetupError(f'the model needs a {host.second} for each picture: --trimaps')
+    if len(given) == 1 and given[0].is_dir():
+        there = {path.stem: path for path in find_images(given)}
+        missing = [path for path in images if path.stem not in there]
+        if missing:
+            raise run.SetupError(
+                f'{given[0]} has no {host.second} {missing[0].stem} for {missing[0]}'
+            )
+        given = [there[path.stem] for path in images]
+    if len(given) != len(images):
+        raise run.SetupError(f'there are {len(images)} pictures, but {len(given)} --trimaps')
+    pairs = dict(zip(images, given, strict=True))
+    for path, second in pairs.items():
+        if path.is_file():
+            host.check_second(path, second)
+    return pairs
+
+
+def load_model(args: argparse.Namespace, cfg: Config) -> nn.Module:
     """The config's model, with a checkpoint that fits it."""
-    run.check_weights([args.checkpoint])
-    cfg = run.load_config(args.config, args.cfg_options)
     for key in ('test_dataloader', 'visualizer'):
         if not cfg.get(key):
             raise run.SetupError(f'the config has no {key}, by which pictures are read and drawn')
     return run.init_model(cfg, args.checkpoint, args.device)
 
 
-def predict(model: nn.Module, path: Path, picture: np.ndarray, show_gate: bool) -> dict:
+def predict(
+    model: nn.Module, path: Path, picture: np.ndarray, show_gate: bool, *second: Path
+) -> dict:
     """The pictures to write for one input, by the ending of their names.
 
     Args:
@@ -71,10 +113,11 @@ def predict(model: nn.Module, path: Path, picture: np.ndarray, show_gate: bool) 
         path: The input.
         picture: What it shows, ``(h, w, 3)``, uint8, BGR.
         show_gate: Whether to draw the upsamplers' gates and kernels too.
+        second: What the model needs beside it, if anything.
     """
     host = host_of(model)
     with watch_upsamplers(model) if show_gate else nullcontext({}) as views:
-        prediction = host.predict(model, path)
+        prediction = host.predict(model, path, *second)
     pictures = host.drawn(model, picture, prediction)
     if views:
         pictures['.upsamplers'] = sheet(picture, views)
@@ -94,7 +137,10 @@ def main() -> int:
         raise run.SetupError(
             f'{args.out_dir} has {there[0]}.png already; give another --out-dir, or --overwrite'
         )
-    model = load_model(args)
+    run.check_weights([args.checkpoint])
+    cfg = run.load_config(args.config, args.cfg_options)
+    seconds = find_seconds(host_of(cfg), images, args.trimaps)
+    model = load_model(args, cfg)
     if args.show_gate and host_of(model).slides(model):
         raise run.SetupError(
             '--show-gate needs whole pictures, and this model predicts by sliding windows; '
@@ -111,7 +157,8 @@ def main() -> int:
             print(f'{path} {reason}; skipped', file=sys.stderr)
             unreadable += 1
             continue
-        for ending, content in predict(model, path, picture, args.show_gate).items():
+        second = [seconds[path]] if seconds else []
+        for ending, content in predict(model, path, picture, args.show_gate, *second).items():
             cv2.imwrite(str(args.out_dir / f'{names[path]}{ending}.png'), content)
     print(f'{len(images) - unreadable} of {len(images)} pictures: {args.out_dir}')
     return 1 if unreadable else 0

@@ -26,8 +26,17 @@ from fade_mm import run
 from fade_mm.papers import tables
 from fade_mm.papers.tables import Row
 
-TABLES = ('complexity', 'segmentation', 'detection', 'instance', 'panoptic', 'ablation')
-PUBLISHED_ONLY = ('matting', 'depth', 'toy')
+TABLES = (
+    'complexity',
+    'segmentation',
+    'detection',
+    'instance',
+    'panoptic',
+    'matting',
+    'depth',
+    'ablation',
+)
+PUBLISHED_ONLY = ('toy',)
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         default='complexity',
         choices=[*TABLES, 'all', *PUBLISHED_ONLY],
-        help='default: complexity; all: the six before; the last three are published figures alone',
+        help='default: complexity; all: the eight before; the last one is published figures alone',
     )
     parser.add_argument('--format', choices=['text', 'markdown', 'json'], default='text')
     parser.add_argument(
@@ -130,13 +139,15 @@ def report_scores(table: str, rows: list[Row]) -> Report:
     """Our scores beside the published ones."""
     metrics = list(dict.fromkeys(name for row in rows for name in row.published_metrics))
     columns = [f'{name}, {whose}' for name in metrics for whose in ('ours', 'published')]
+    digits = {name: tables.digits(rows, name) for name in metrics}
     report = Report(table, ['host model', 'upsampler', *columns, 'source'])
     previous = None
     for row in rows:
         scores = []
         for name in metrics:
             ours = (row.metrics or {}).get(name)
-            scores += ['' if ours is None else f'{ours:.2f}', row.published_metrics.get(name, '')]
+            published = row.published_metrics.get(name, '')
+            scores += ['' if ours is None else f'{ours:.{digits[name]}f}', published]
         host = '' if row.host == previous else row.host
         report.add([host, row.upsampler, *scores, row.source], row.remark, row.note)
         previous = row.host

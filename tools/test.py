@@ -18,7 +18,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint to test')
     parser.add_argument('--work-dir', help='where the metrics go')
     parser.add_argument(
-        '--out', help='keep the predictions: a .pkl file, or a folder of label maps (segmentation)'
+        '--out',
+        help='keep the predictions: a .pkl file, or a folder (label maps, depth maps of 16 bits)',
     )
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
@@ -45,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if not args.return_memory and run.keep_freed_memory():
-        print('Freed memory stays with this process; --return-memory gives it back.')
+        print('Memory stays reserved, which is quicker; --return-memory gives it back.')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     run.check_weights([args.checkpoint])
     cfg = run.load_config(args.config, args.cfg_options, args.work_dir, args.launcher)

@@ -97,7 +97,9 @@ def main() -> None:
     run.join_processes(args.launcher)
     runner = run.CheckedRunner.from_cfg(cfg)
     if kept:
-        runner.logger.info('Freed memory stays with this process; --return-memory gives it back.')
+        runner.logger.info(
+            'Memory stays reserved, which is quicker; --return-memory gives it back.'
+        )
     runner.resumed = resumed
     runner.train()
 

@@ -14,14 +14,19 @@ from rich.table import Column, Table
 from fade_mm.hosts.base import host_of, unwrapped
 from fade_mm.registry import HOOKS
 
-from .statistics import UpsamplerStatistics, fixed_views, measuring_upsamplers
+from .statistics import UpsamplerStatistics, fixed_views, has_begun, measuring_upsamplers
 from .views import overlay, watch_upsamplers
 
-_HELP = (
-    'Lower rates for the layers of upsamplers help: '
+_RATE = (
     'optim_wrapper.constructor=fade_mm.UpsamplerOptimWrapperConstructor '
-    'optim_wrapper.paramwise_cfg.upsampler.lr_mult=0.1 (docs/monitor.md)'
+    'optim_wrapper.paramwise_cfg.upsampler.lr_mult={} (docs/monitor.md)'
 )
+_ADVICE = {
+    True: 'the same at all points of all pictures, so that a fixed filter would do as well; lower '
+    'rates for the layers of upsamplers help: ' + _RATE.format('0.1'),
+    False: 'as good as untrained; a longer training helps, or higher rates for the layers of '
+    'upsamplers: ' + _RATE.format('10'),
+}
 
 
 @HOOKS.register_module()
@@ -49,7 +54,7 @@ class UpsamplerMonitorHook(Hook):
         self.testing = testing
         self._looking = ExitStack()
         self._found: dict[str, UpsamplerStatistics] | None = None
-        self._warned: str | None = None
+        self._warned: dict[bool, list[str]] | None = None
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Look, if it is time."""
@@ -99,13 +104,14 @@ class UpsamplerMonitorHook(Hook):
 
     def _warn(self, runner: Runner, found: dict[str, dict[str, float]]) -> None:
         """Name the upsamplers that do not depend on the picture, unless they are still the same."""
-        fixed = [f"{name}'s {kind}" for name, x in found.items() for kind in fixed_views(x)]
-        named = ', '.join(fixed)
-        if fixed and named != self._warned:
-            runner.logger.warning(
-                f'The same at all points of all pictures, so that a fixed filter would do as well: '
-                f'{named}. {_HELP}'
-            )
+        named = {begun: [] for begun in _ADVICE}
+        for name, summary in found.items():
+            for kind in fixed_views(summary):
+                named[has_begun(summary, kind)].append(f"{name}'s {kind}")
+        if named != self._warned:
+            for begun, names in named.items():
+                if names:
+                    runner.logger.warning(f'{", ".join(names)}: {_ADVICE[begun]}')
         self._warned = named
 
 

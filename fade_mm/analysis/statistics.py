@@ -94,6 +94,20 @@ def fixed_views(summary: dict[str, float]) -> list[str]:
     ]
 
 
+def has_begun(summary: dict[str, float], kind: str) -> bool:
+    """Whether a fixed view differs from that of a layer that has learned nothing.
+
+    CARAFE's kernels start as a mean of all points, DySample's offsets as zero.
+
+    Args:
+        summary: From `UpsamplerStatistics.summary`.
+        kind: From `fixed_views`.
+    """
+    if kind == 'kernels':
+        return summary['kernels.entropy'] < 0.95
+    return kind != 'offsets' or summary['offsets.reach'] > 0.1
+
+
 @contextmanager
 def measuring_upsamplers(model: nn.Module) -> Iterator[dict[str, UpsamplerStatistics]]:
     """Measure the upsamplers of a model at each of their calls while the context is open.

@@ -3,7 +3,7 @@
 `host_of` alone decides which one a config belongs to. Importing this package imports no library.
 """
 
-from . import mmdet, mmseg  # noqa: F401  (they register themselves)
+from . import depth, matting, mmdet, mmseg  # noqa: F401  (they register themselves)
 from .base import Host, StandIn, host_of, start_upsamplers
 
 __all__ = ['Host', 'StandIn', 'host_of', 'start_upsamplers']

@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Host:
         needs: Further libraries that one of them needs, by its name.
         task: What its models do, one of `fade_mm.run.results.TASKS`, or ``None``.
         names: What tables call its models, by the class of the model or its head.
+        second: What its models need beside a picture, e.g. ``'trimap'``, or ``None``.
     """
 
     library = 'mmengine'
@@ -52,6 +53,7 @@ class Host:
     needs: Mapping[str, tuple[str, ...]] = {}
     task: str | None = None
     names: Mapping[str, str] = {}
+    second: str | None = None
 
     # Configs
 
@@ -109,8 +111,12 @@ class Host:
         """Whether the labels of a data set are indices of its ``metainfo``'s classes."""
         return False
 
-    def noting_names(self) -> AbstractContextManager:
-        """Data sets that are built within keep the names of classes that their files have."""
+    def noting_names(self, place: str) -> AbstractContextManager:
+        """Data sets that are built within keep the names of classes that their files have.
+
+        Args:
+            place: The key of their data loader, for messages.
+        """
         return nullcontext()
 
     def check_dataset(self, dataset, place: str) -> None:
@@ -148,6 +154,15 @@ class Host:
         check_pickle(path)
         metrics_of(cfg).append(dict(type='DumpResults', out_file_path=path))
 
+    def as_picture(self, cfg: dict, prediction: BaseDataElement) -> np.ndarray:
+        """A prediction as the picture that `keep_predictions` has written, if it is one.
+
+        Args:
+            cfg: The whole config.
+            prediction: A data sample.
+        """
+        raise SetupError(f'what a {type(prediction).__name__} holds is no picture')
+
     def draw(self, cfg: dict, folder: str) -> None:
         """Let a test draw its predictions into a folder, with the config's visualizer."""
         if not cfg.get('visualizer'):
@@ -165,24 +180,35 @@ class Host:
 
     # Pictures
 
-    def predict(self, model: nn.Module, path: Path) -> BaseDataElement:
+    def check_second(self, path: Path, second: Path) -> None:
+        """Raise where a file is not what a picture needs beside it; see `second`.
+
+        Args:
+            path: The picture.
+            second: The file.
+        """
+
+    def predict(self, model: nn.Module, path: Path, second: Path | None = None) -> BaseDataElement:
         """The prediction for a picture.
 
         Args:
             model: From `fade_mm.run.init_model`.
             path: The picture.
+            second: What its host needs beside it; see `second`. Default: ``None``.
         """
         pipeline = [
             step
             for step in model.cfg.test_dataloader.dataset.pipeline
-            if not type_name(step).startswith('LoadAnnotation')
+            if 'Annotation' not in type_name(step)
         ]
         with in_scope_of(model.cfg), torch.no_grad():
             sample = Compose(pipeline)(dict(img_path=str(path), img_id=0))
             return model.test_step(pseudo_collate([sample]))[0]
 
     def drawn(self, model: nn.Module, picture: np.ndarray, prediction) -> dict[str, np.ndarray]:
-        """What there is to see of a prediction: pictures, BGR, by the ending of their names.
+        """What there is to see of a prediction: pictures, by the ending of their names.
+
+        Pictures are grey, BGR, or BGR with transparency.
 
         Args:
             model: From `fade_mm.run.init_model`.
@@ -425,6 +451,8 @@ class Exported:
         output: The name of its result.
         trace: Gives what is to be traced in the module's place. Default: the module.
         note: What whoever uses the file should know. Default: none.
+        multiple: What height and width must be multiples of. Default: 1.
+        values: The values of inputs, by name, that have not all from 0 to 255. Default: none.
     """
 
     module: nn.Module
@@ -432,18 +460,31 @@ class Exported:
     output: str
     trace: Callable[[], nn.Module] | None = None
     note: str = ''
+    multiple: int = 1
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def turned(path: str) -> str:
     """What to say of a picture whose file asks to be turned, as OpenCV does; ``''`` of others."""
+    orientation, _ = turn_of(path)
+    if orientation == 1:
+        return ''
+    return (
+        f'; its file asks to be turned (EXIF orientation {orientation}): save it as it is to be '
+        "seen, or read it with color_type='color_ignore_orientation'"
+    )
+
+
+def turn_of(path: str) -> tuple[int, bool]:
+    """The EXIF orientation of a picture, 1 for no turn, and whether that turn keeps its size.
+
+    What is no picture on a disk asks for none.
+    """
     with suppress(OSError), Image.open(path) as picture:
         orientation = picture.getexif().get(_ORIENTATION, 1)
-        if orientation != 1:
-            return (
-                f'; its file asks to be turned (EXIF orientation {orientation}): save it as it is '
-                "to be seen, or read it with color_type='color_ignore_orientation'"
-            )
-    return ''
+        if orientation in range(2, 9):  # 2 to 4 mirror or turn by 180 degrees, 5 to 8 by 90
+            return orientation, orientation < 5 or picture.width == picture.height
+    return 1, True
 
 
 def heads_at(model: nn.Module, places: set[str]) -> Iterator[tuple[str, str, nn.Module]]:

@@ -1,5 +1,7 @@
 """Metrics that the host libraries lack."""
 
 from .boundary_iou import BoundaryIoUMetric
+from .depth import DepthMetric
+from .matting import MattingMetric
 
-__all__ = ['BoundaryIoUMetric']
+__all__ = ['BoundaryIoUMetric', 'DepthMetric', 'MattingMetric']

@@ -223,7 +223,7 @@ def _newest(paths: Iterable[Path]) -> Path | None:
 
 
 def scores(row: Row, config: str, checkpoint: str, work_dir: str) -> dict[str, float]:
-    """The metrics of a checkpoint under their published names, in percent.
+    """The metrics of a checkpoint under their published names, mmdetection's in percent.
 
     ``work_dir`` is another than the run's, where mmengine would overwrite the config.
 
@@ -242,6 +242,17 @@ def scores(row: Row, config: str, checkpoint: str, work_dir: str) -> dict[str, f
         for name, key in row.metric_keys.items()
         if key in reported
     }
+
+
+def digits(rows: Iterable[Row], metric: str) -> int:
+    """How many digits after the point a metric is printed with: two, or more where it was.
+
+    Args:
+        rows: The rows of a table.
+        metric: Its published name.
+    """
+    printed = [row.published_metrics.get(metric, '') for row in rows]
+    return max(2, *(len(figure.partition('.')[2]) for figure in printed))
 
 
 def as_printed(value: int, like: str) -> str:

@@ -20,7 +20,7 @@ from .config import (
     monitor_upsamplers,
     pretrained_weights,
 )
-from .drawn_predictions import DrawingHook
+from .drawn_predictions import DrawingHook, PredictionHook
 from .exact_resumption import RandomStateHook
 from .mmengine_fixes import join_processes
 from .models import build_model, init_model
@@ -34,6 +34,7 @@ __all__ = [
     'CheckedRunner',
     'CheckpointFitHook',
     'DrawingHook',
+    'PredictionHook',
     'RandomStateHook',
     'ResultHook',
     'SetupError',

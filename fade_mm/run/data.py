@@ -1,14 +1,16 @@
 """The files of a data set: whether they are there, and which of them an error is about."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
 
 from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 
 from fade_mm.errors import SetupError, is_bug
-from fade_mm.hosts.base import Host
+from fade_mm.hosts.base import Host, turn_of
 from fade_mm.hosts.configs import dicts
 
 
@@ -113,6 +115,10 @@ class NamingPipeline:
         self.pipeline = pipeline
         self.dataset = dataset
         self.host = host
+        self.seen = set()
+        self.turns = any(
+            getattr(x, 'color_type', None) in ('color', 'grayscale') for x in transforms(dataset)
+        )
 
     def __getattr__(self, name: str):
         if name.startswith('__') or name == 'pipeline':
@@ -132,4 +138,25 @@ class NamingPipeline:
                 f'{type(error).__name__}: {error}'
             ) from error
         self.host.check_sample(sample, result, self.dataset)
+        self._tell_turn(sample.get('img_path'), result)
         return result
+
+    def _tell_turn(self, path: object, result: object) -> None:
+        """Warn of the first picture that was turned when read, if its labels' size cannot tell."""
+        if not self.turns or not isinstance(path, str) or path in self.seen:
+            return
+        if not isinstance(result, dict):
+            return
+        self.seen.add(path)
+        keys = (*result, *getattr(result.get('data_samples'), 'keys', tuple)())
+        orientation, keeps_size = turn_of(path)
+        if orientation != 1 and keeps_size and any(key.startswith('gt_') for key in keys):
+            self.turns = False  # enough of it
+            print_log(
+                f'{path} was turned when it was read, as its file asks (EXIF orientation '
+                f'{orientation}). Its labels must be for the turned picture, which their size '
+                "cannot show; if they are not, read pictures with color_type='color_ignore_"
+                "orientation'. Others like it are not named.",
+                'current',
+                logging.WARNING,
+            )

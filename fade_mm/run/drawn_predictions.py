@@ -1,4 +1,4 @@
-"""Pictures of what a test predicts."""
+"""Pictures of what a test predicts, and predictions that are pictures."""
 
 import os
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import mmcv
+import numpy as np
 from mmengine.hooks import Hook
 
 from fade_mm.errors import SetupError
@@ -42,6 +43,8 @@ class DrawingHook(Hook):
         folder: Where the pictures go; it must be empty or new.
     """
 
+    option = '--show-dir'  # of the tool, for messages
+
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
@@ -54,17 +57,45 @@ class DrawingHook(Hook):
         data = leaves(runner.test_dataloader.dataset)
         infos = [leaf.get_data_info(i) for leaf in data for i in range(len(leaf))]
         paths = [Path(info['img_path']) for info in infos if info.get('img_path')]
-        if len(paths) < len(infos):
-            raise SetupError('--show-dir needs the paths of pictures, which the data set has not')
         self._names = distinct_names(paths)
+        self._written = Counter()
 
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """Draw the samples of a batch."""
-        for sample in outputs:
+        """Write the pictures of a batch."""
+        for index, sample in enumerate(outputs):
             path = getattr(sample, 'img_path', None)
             if path is None:
-                raise SetupError("--show-dir needs 'img_path' among the meta_keys of the pipeline")
-            picture = mmcv.imread(path, channel_order='rgb')
-            self._visualizer.add_datasample('', picture, sample)
-            drawn = self._visualizer.get_image()[..., ::-1]
-            mmcv.imwrite(drawn, str(self.folder / f'{self._names[Path(path)]}.png'))
+                raise SetupError(
+                    f"{self.option} needs 'img_path' among the meta_keys of the pipeline"
+                )
+            if os.path.isfile(path):
+                picture = mmcv.imread(path)
+            else:  # a sample that is made
+                made = dict(inputs=data_batch['inputs'][index], data_samples=sample)
+                picture = host_of(runner.model).picture_of(made)
+            mmcv.imwrite(self._drawn(runner, sample, picture), str(self._file(Path(path))))
+
+    def _file(self, path: Path) -> Path:
+        """The file for a sample's picture; a sample that is made has a name that may recur."""
+        name = self._names.get(path, path.stem)
+        self._written[name] += 1
+        number = f'_{self._written[name]}' if self._written[name] > 1 else ''
+        return self.folder / f'{name}{number}.png'
+
+    def _drawn(self, runner, sample, picture: np.ndarray) -> np.ndarray:
+        self._visualizer.add_datasample('', picture[..., ::-1], sample)
+        return self._visualizer.get_image()[..., ::-1]
+
+
+@HOOKS.register_module()
+class PredictionHook(DrawingHook):
+    """Writes a test's predictions, where they are pictures, by the names of their inputs.
+
+    Args:
+        folder: Where the pictures go; it must be empty or new.
+    """
+
+    option = '--out'
+
+    def _drawn(self, runner, sample, picture: np.ndarray) -> np.ndarray:
+        return host_of(runner.model).as_picture(runner.cfg, sample)

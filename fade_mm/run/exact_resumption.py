@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from fade_mm.registry import HOOKS
 
 from .data import transforms
-from .mmengine_fixes import take_to
+from .mmengine_fixes import drop_functions, take_to
 
 
 @HOOKS.register_module()
@@ -55,6 +55,7 @@ class RandomStateHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note what exactness depends on."""
+        drop_functions(checkpoint)
         checkpoint['meta'].update(batches_of_epoch=self._batches, **_machine())
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:

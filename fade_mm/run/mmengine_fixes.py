@@ -114,6 +114,20 @@ def take_to(work_dir: str, runtime_info: dict) -> None:
             runtime_info[key] = moved
 
 
+def drop_functions(checkpoint: dict) -> None:
+    """Keep the functions out of a checkpoint that mmengine takes for a schedule's state.
+
+    `OneCycleLR` keeps one that it has anyway; with it, the checkpoint names a class of mmengine's,
+    so that only unpickling that may run code would load it.
+
+    Args:
+        checkpoint: About to be saved.
+    """
+    for node in dicts(checkpoint.get('param_schedulers')):
+        for name in [name for name, value in node.items() if callable(value)]:
+            del node[name]
+
+
 class Advanced:
     """The data of an iteration-based training that goes on.
 

@@ -35,12 +35,17 @@ UPSAMPLERS = {  # presets, by what tables call them
     'FADE-Lite': 'fade_lite',
     **{f'B{i}': f'fade_b{i}' for i in range(1, 7)},
 }
-_WITHOUT_EFFECT = ('mode', 'downsampling')  # left over by a host; a branch that A2U never uses
+_ALSO = {'IndexNet': 'indexnet_matting'}  # as published for matting alone
+# Left over by a host; a branch that A2U never uses; what divides the channels of a narrow host.
+_NOT_IN_NAMES = ('mode', 'downsampling', 'num_groups')
 _DATA = {  # by the folder
     'ADEChallengeData2016': 'ADE20K',
     'bccd': 'BCCD',
     'camvid': 'CamVid',
     'coco': 'COCO',
+    'composition-1k': 'Composition-1K',
+    'nyu': 'NYU Depth v2, 320x240',
+    'nyu_depth_v2': 'NYU Depth v2',
     'shapes': 'shapes',
 }
 
@@ -84,10 +89,12 @@ def data_of(dataloader: dict | None) -> str | None:
 
 
 def _name_of(upsampler: dict) -> str | None:
+    if upsampler.get('gating') is False:
+        name = _name_of({key: x for key, x in upsampler.items() if key != 'gating'})
+        return f'{name} without gate' if name else None
     spelled_out = _spelled_out(upsampler)
-    return next(
-        (name for name, x in UPSAMPLERS.items() if _spelled_out(dict(type=x)) == spelled_out), None
-    )
+    named = [*UPSAMPLERS.items(), *_ALSO.items()]
+    return next((name for name, x in named if _spelled_out(dict(type=x)) == spelled_out), None)
 
 
 def _spelled_out(upsampler: dict) -> dict:
@@ -101,4 +108,4 @@ def _spelled_out(upsampler: dict) -> dict:
     if inspect.isclass(cls):
         defaults = {name: x.default for name, x in inspect.signature(cls).parameters.items()}
     arguments = {**defaults, **upsampler, 'type': cls}
-    return {name: x for name, x in arguments.items() if name not in _WITHOUT_EFFECT}
+    return {name: x for name, x in arguments.items() if name not in _NOT_IN_NAMES}

@@ -75,7 +75,7 @@ class CheckedRunner(Runner):
         with (
             _naming_missing_files(),
             mmengine_fixes.naming_empty_data(dataloader),
-            self.host.noting_names() if checked else nullcontext(),
+            self.host.noting_names(place) if checked else nullcontext(),
         ):
             loader = super().build_dataloader(dataloader, seed)
         for dataset in leaves(loader.dataset):

@@ -36,6 +36,9 @@ PRESETS = {
     'dysample_s': dict(type='dysample', style='pl', dyscope=False),
     'dysample_s_plus': dict(type='dysample', style='pl', dyscope=True),
     'indexnet_m2o': dict(type='indexnet', network='m2o', nonlinear=False, context=False),
+    'indexnet_matting': dict(
+        type='indexnet', network='m2o', nonlinear=True, context=True, hidden_ratio=2
+    ),
     'a2u_published': dict(type='a2u', downsampling=True),
     'freqfusion_segnext': dict(
         type='freqfusion', compression=4, hamming_window=False, direction_feat='sim'
@@ -58,6 +61,7 @@ def build_upsampler(
     scale_factor: int = 2,
     skip: str | None = None,
     skip_is_added: bool | None = None,
+    gating: bool | None = None,
 ) -> Upsampler:
     """Build an upsampler that is called as ``up(en, de)``.
 
@@ -75,6 +79,8 @@ def build_upsampler(
             ``'concatenated'`` with it, or ``None``, nothing. A layer that takes ``skip`` is told
             (FADE: gate off where it is added, unless asked for). Default: ``None``.
         skip_is_added: The old spelling of ``skip='added'``. Default: ``None``, as ``skip`` says.
+        gating: Whether a layer that can have a gate has it where neither ``cfg`` nor the name of a
+            preset says how features are fused. Default: ``None``, as the layer does.
 
     Returns:
         An upsampler with an output of the size of ``en``. Layers that take ``de`` alone are wrapped
@@ -118,6 +124,8 @@ def build_upsampler(
         supplied['skip'] = skip
     else:
         supplied['skip_is_added'] = skip == 'added'
+    if 'fusion' in accepted and accepted['fusion'].default is None and 'fusion' not in args:
+        supplied['gating'] = gating
     transposed = inspect.isclass(build) and issubclass(build, nn.ConvTranspose2d)
     if transposed and not issubclass(build, Upsampler) and 'kernel_size' in args:
         supplied |= transposed_geometry(args['kernel_size'], scale_factor)

@@ -98,9 +98,10 @@ class IndexNet(Upsampler):
             all of them). Default: ``'holistic'``.
         nonlinear: Use a hidden layer with batch norm and ReLU6. Default: True.
         context: Look at 4x4 points instead of 2x2. Default: True.
-        hidden_channels: Channels of the hidden layer. The authors' code has C for ``'m2o'``;
-            published parameters of matting models (+12.26M) fit 2C alone. Default: ``None``, 2C for
-            ``'holistic'``, C for ``'m2o'``.
+        hidden_channels: Channels of the hidden layer. Default: ``None``, as ``hidden_ratio`` says.
+        hidden_ratio: Channels of the hidden layer as a multiple of C. The authors' code has 1 for
+            ``'m2o'``; published parameters of matting models (+12.26M) fit 2 alone
+            (``'indexnet_matting'``). Default: ``None``, 2 for ``'holistic'``, 1 for ``'m2o'``.
         device, dtype: Where and what the weights are. Default: PyTorch's.
 
     Raises:
@@ -128,6 +129,7 @@ class IndexNet(Upsampler):
         hidden_channels: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        hidden_ratio: int | None = None,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -142,7 +144,11 @@ class IndexNet(Upsampler):
                 f"got {in_channels_en} and {in_channels_de}; use network='holistic'"
             )
         if hidden_channels is None:
-            hidden_channels = in_channels_en * (2 if network == 'holistic' else 1)
+            ratio = (2 if network == 'holistic' else 1) if hidden_ratio is None else hidden_ratio
+            check_positive(hidden_ratio=ratio)
+            hidden_channels = in_channels_en * ratio
+        elif hidden_ratio is not None:
+            raise ValueError('give hidden_channels or hidden_ratio, not both')
         check_positive(hidden_channels=hidden_channels)
         self.in_channels_en = in_channels_en
         self.in_channels_de = in_channels_de

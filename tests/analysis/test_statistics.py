@@ -6,7 +6,12 @@ import math
 import pytest
 import torch
 
-from fade_mm.analysis.statistics import UpsamplerStatistics, fixed_views, measuring_upsamplers
+from fade_mm.analysis.statistics import (
+    UpsamplerStatistics,
+    fixed_views,
+    has_begun,
+    measuring_upsamplers,
+)
 from fade_mm.upsamplers import FADE, IndexNet, Upsampler, View, build_upsampler
 from tests.layers import every_upsampler
 from tests.tools import CAMVID, SHAPES, camvid_options, config, run
@@ -174,6 +179,7 @@ def test_a_collapsed_and_a_living_layer():
     assert not fixed_views(summaries['living'])
     assert fixed_views(summaries['collapsed']) == ['kernels']
     assert summaries['collapsed']['kernels.entropy'] < 0.01
+    assert has_begun(summaries['collapsed'], 'kernels')
     assert not any(up._forward_hooks for up in model.values())
 
 
@@ -186,6 +192,15 @@ def test_an_index_that_ignores_the_picture():
     statistics = UpsamplerStatistics(up)
     statistics.update(en, de)
     assert fixed_views(statistics.summary()) == ['index']
+
+
+@pytest.mark.parametrize(('name', 'kind'), [('carafe', 'kernels'), ('dysample', 'offsets')])
+def test_layers_that_start_without_looking_are_not_called_collapsed(name, kind):
+    up = build_upsampler(dict(type=name), 16, 16)
+    statistics = UpsamplerStatistics(up)
+    statistics.update(torch.rand(2, 16, 8, 8), torch.rand(2, 16, 4, 4))
+    assert fixed_views(statistics.summary()) == [kind]
+    assert not has_begun(statistics.summary(), kind)
 
 
 def collapse(checkpoint, path):
@@ -213,7 +228,8 @@ def test_a_training_is_watched_and_a_test_if_asked_for(segmentation_root, tmp_pa
     checkpoint = collapse(tmp_path / 'iter_2.pth', tmp_path / 'collapsed.pth')
     run('test', cfg, checkpoint, '--monitor', '--work-dir', tmp_path, '--cfg-options', *options)
     out = capfd.readouterr()
-    assert 'would do as well: decode_head.upsamplers.0' in out.out + out.err
+    warned = next(x for x in (out.out + out.err).splitlines() if 'would do as well' in x)
+    assert "decode_head.upsamplers.0's kernels: the same" in warned
     assert "upsamplers.1's" not in out.out + out.err
     assert 'entropy' in out.out
 

@@ -19,7 +19,16 @@ ELSEWHERE = ('_base_', 'own_data')  # the latter in test_own_data_page.py
 CONFIGS = sorted(
     str(path.relative_to(ROOT)) for path in ROOT.glob('*/*.py') if path.parent.name not in ELSEWHERE
 )
-LAYERS = {'segformer': 6, 'retinanet': 2, 'mask2former': 1, 'carafe_nearest': 0, 'fpn-carafe': 4}
+LAYERS = {
+    'segformer': 6,
+    'matting': 4,
+    'retinanet': 2,
+    'mask2former': 1,
+    'carafe_nearest': 0,
+    'fpn-carafe': 4,
+    'bts': 4,
+    'unet-depth': 4,
+}
 """Of a host model, by a part of its configs' names; the others have three."""
 HOSTS_OWN = ('bilinear', 'nearest')  # in files' names: the host model without an upsampler
 SHORT = {'a2u_published': 'a2u', 'deconv3': 'deconv', 'pixel_shuffle3': 'pixel-shuffle'}
@@ -37,12 +46,17 @@ ONLY_SEGFORMER = (
     'indexnet-m2o',
     *(f'fade-b{row}' for row in range(1, 7)),
 )
-COMPETITORS = [x for x in TAGS if x not in EVERYWHERE + ONLY_SEGFORMER]
+ONLY_MATTING = ('indexnet-matting',)
+COMPETITORS = [x for x in TAGS if x not in EVERYWHERE + ONLY_SEGFORMER + ONLY_MATTING]
 
 
 def build(name):
     """The model of a config without pretrained weights, and the config."""
     cfg = load_config(str(ROOT / name))
+    if name.startswith('matting'):
+        width = 32 if 'a2u_published' in str(cfg.model) else 8  # that its groups divide
+        cfg.model.update(pretrained=None, base_channels=width)
+        return MODELS.build(cfg.model), cfg
     cfg.model.backbone.init_cfg = None
     if cfg.default_scope == 'mmseg':
         cfg.model.data_preprocessor.size = (64, 96)
@@ -74,6 +88,14 @@ def segmentation_batch(classes):
     return samples
 
 
+def depth_batch(classes):
+    samples = segmentation_batch(classes)
+    for sample in samples:
+        del sample.gt_sem_seg
+        sample.gt_depth_map = PixelData(data=0.5 + 9 * torch.rand(1, 64, 96))
+    return samples
+
+
 def detection_batch(classes):
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
@@ -93,6 +115,34 @@ def detection_batch(classes):
     return samples
 
 
+def matting_batch(_):
+    from fade_mm.hosts.matting.sample import MattingSample
+
+    samples = []
+    for _ in range(2):
+        sample = MattingSample(
+            trimap=torch.tensor([0, 128, 255], dtype=torch.uint8).repeat(1, 64, 32)
+        )
+        sample.set_data(dict(gt_alpha=torch.rand(1, 64, 96)))
+        sample.set_data({key: 255 * torch.rand(3, 64, 96) for key in ('gt_fg', 'gt_bg')})
+        samples.append(sample)
+    return samples
+
+
+BATCHES = {
+    'mmseg': segmentation_batch,
+    'mmdet': detection_batch,
+    'mmengine': matting_batch,
+    'depth': depth_batch,
+}
+RESULTS = {
+    'mmseg': 'pred_sem_seg',
+    'mmdet': 'pred_instances',
+    'mmengine': 'pred_alpha',
+    'depth': 'pred_depth_map',
+}
+
+
 @pytest.mark.parametrize(
     'name',
     [pytest.param(name, marks=() if '_fade_' in name else pytest.mark.slow) for name in CONFIGS],
@@ -100,11 +150,11 @@ def detection_batch(classes):
 def test_config_trains_a_step_and_predicts(name):
     torch.manual_seed(0)
     model, cfg = build(name)
-    batch = segmentation_batch if cfg.default_scope == 'mmseg' else detection_batch
-    if cfg.default_scope == 'mmseg':
-        classes = model.decode_head.num_classes
-    else:
-        classes = getattr(model, 'roi_head', model).bbox_head.num_classes
+    kind = 'depth' if cfg.model.type == 'DepthEstimator' else cfg.default_scope
+    batch = BATCHES[kind]
+    heads = [getattr(model, 'roi_head', model), model]
+    heads = [getattr(x, part, None) for x in heads for part in ('bbox_head', 'decode_head')]
+    classes = next((head.num_classes for head in heads if head is not None), None)
     images = [torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8) for _ in range(2)]
     ups = [up for _, up in named_upsamplers(model)]
 
@@ -125,8 +175,8 @@ def test_config_trains_a_step_and_predicts(name):
     results = model.test_step(dict(inputs=images, data_samples=batch(classes)))
     assert len(results) == 2
     panoptic = 'panoptic' in name
-    prediction = 'pred_panoptic_seg' if panoptic else 'pred_instances'
-    assert ('pred_sem_seg' if cfg.default_scope == 'mmseg' else prediction) in results[0]
+    prediction = 'pred_panoptic_seg' if panoptic else RESULTS[kind]
+    assert prediction in results[0]
 
     layers = [up.layer if isinstance(up, AsUpsampler) else up for up in ups]
     count = next((count for part, count in LAYERS.items() if part in name), 3)
@@ -180,13 +230,15 @@ def test_every_host_has_a_config(tag):
             f'{host}/{host}_swin-b-in22k-384x384-pre_{tag}_8xb2-160k_ade20k-640x640.py'
             for host in ('maskformer', 'mask2former')
         ),
+        f'matting/a2u-matting_r34_{tag}_1xb16-180k_composition-1k-512x512.py',
+        f'matting/a2u-matting_r34-w24_{tag}_1xb8-1500_matting-96x96.py',
         *(f'faster_rcnn/faster-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
         *(f'mask_rcnn/mask-rcnn_{d}_fpn_{tag}_1x_coco.py' for d in ('r50', 'r101')),
     }
     assert expected <= set(CONFIGS)
 
 
-@pytest.mark.parametrize('tag', TAGS)
+@pytest.mark.parametrize('tag', [x for x in TAGS if x not in ONLY_MATTING])
 def test_every_upsampler_has_a_config(tag):
     assert f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py' in CONFIGS
 
@@ -240,3 +292,8 @@ def test_published_parameters_over_nearest(tag, parameters):
     name = f'faster_rcnn/faster-rcnn_r50_fpn_{tag}_1x_coco.py'
     ups = sum(p.numel() for p in build(name)[0].neck.upsamplers.parameters())
     assert f'{ups / 1e6:+.2f}M' == parameters
+
+
+@pytest.mark.parametrize('tag', ['nearest', 'carafe', 'indexnet', 'a2u', 'sapa-b', 'sapa-g'])
+def test_every_published_row_of_bts_has_a_config(tag):
+    assert f'bts/bts_r50_{tag}_1xb4-50e_nyu-416x544.py' in CONFIGS

@@ -3,20 +3,26 @@
 import json
 import re
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from fade_mm.run import load_config
 from fade_mm.run.results import read_runs
+from tests.hosts.matting_data import matting_root
 from tests.tools import ROOT, run
 
 PAGE = (ROOT / 'docs/own_data.md').read_text()
-FILES = {name: ROOT / f'configs/own_data/{name}.py' for name in ('boxes', 'masks', 'segmentation')}
+LABELLED = ('boxes', 'masks', 'segmentation', 'depth')
+FILES = {name: ROOT / f'configs/own_data/{name}.py' for name in (*LABELLED, 'mattes')}
 DETECTION = dict(classes=('RBC', 'WBC', 'Platelets'), scale=(64, 48), epochs=1, rois=16)
 SEGMENTATION = dict(classes=('a', 'b', 'c'), scale=(64, 48), crop=(32, 32), batch=2, iterations=4)
+DEPTH = dict(crop=(32, 48), batch=2, iterations=4)
 WITHOUT_WEIGHTS = re.search(r'^    (backbone=.*\n)    neck=(.*)$', PAGE, re.M)
-UPSAMPLED = {name: 'decode_head' if name == 'segmentation' else 'neck' for name in FILES}
+UPSAMPLED = dict(boxes='neck', masks='neck', segmentation='decode_head', depth='decode_head')
+SCORES = dict(boxes='coco/bbox_mAP', masks='coco/segm_mAP', segmentation='mBIoU', depth='edge_rmse')
 
 
 def with_knobs(name, **values):
@@ -30,6 +36,10 @@ def with_knobs(name, **values):
 
 def without_weights(name, text):
     """As the page says: where nothing can be downloaded."""
+    if name == 'depth':
+        (backbone,) = re.findall(r'for depth\s+`(backbone=dict\(init_cfg=None.*?\))`', PAGE)
+        text = text.replace("'../bts/", f"'{ROOT}/configs/bts/")
+        return text.replace('model = dict(\n', f'model = dict(\n    {backbone},\n')
     if name == 'segmentation':
         return text.replace('model = dict(\n', 'model = dict(\n    backbone=dict(init_cfg=None),\n')
     backbone, neck = WITHOUT_WEIGHTS.groups()
@@ -54,26 +64,25 @@ def test_the_page_shows_the_file(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('name', LABELLED)
 def test_trains_takes_fade_and_is_tested(name, request, tmp_path, monkeypatch):
-    segmentation = name == 'segmentation'
-    root = request.getfixturevalue('segmentation_root' if segmentation else 'detection_root')
+    by_iterations = name in ('segmentation', 'depth')
+    root = request.getfixturevalue(f'{name if by_iterations else "detection"}_root')
     if name == 'masks':
         outline_boxes(root)
-    knobs = SEGMENTATION if segmentation else DETECTION
+    knobs = dict(segmentation=SEGMENTATION, depth=DEPTH).get(name, DETECTION)
     text = with_knobs(name, data_root=str(root), **knobs)
     (tmp_path / 'mine.py').write_text(without_weights(name, text))
     monkeypatch.chdir(tmp_path)
     workers = [f'{x}_dataloader.num_workers=0' for x in ('train', 'val', 'test')]
     swap = f'model.{UPSAMPLED[name]}.upsample_cfg.type=fade'
-    checkpoint = 'iter_4.pth' if segmentation else 'epoch_1.pth'
+    checkpoint = 'iter_4.pth' if by_iterations else 'epoch_1.pth'
 
     run('train', 'mine.py', '--cfg-options', *workers)
     run('train', 'mine.py', '--cfg-options', *workers, swap)
     for work, upsampler in (('mine', None), ('mine_fade', 'FADE')):
         result = yaml.safe_load((tmp_path / f'work_dirs/{work}/result.yml').read_text())
-        score = {'boxes': 'coco/bbox_mAP', 'masks': 'coco/segm_mAP', 'segmentation': 'mBIoU'}[name]
-        assert score in result['scores']
+        assert SCORES[name] in result['scores']
         assert result['seed'] == 0
         assert (result['upsampler'] == 'FADE') is (upsampler == 'FADE')
         path = tmp_path / f'work_dirs/{work}/{checkpoint}'
@@ -82,10 +91,46 @@ def test_trains_takes_fade_and_is_tested(name, request, tmp_path, monkeypatch):
 
     left = 'work_dirs/mine_fade/mine.py', f'work_dirs/mine_fade/{checkpoint}'
     run('test', *left, '--show-dir', 'pictures', '--cfg-options', *workers)
-    assert len(list((tmp_path / 'pictures').glob('*.png'))) == (3 if segmentation else 2)
+    assert len(list((tmp_path / 'pictures').glob('*.png'))) == (3 if by_iterations else 2)
     picture = next(root.rglob('*.jpg'))
     run('image_demo', picture, *left, '--out-dir', 'drawn')
     assert (tmp_path / f'drawn/{picture.stem}.png').exists()
+
+
+def test_mattes_train_take_fade_and_cut_out(tmp_path, monkeypatch):
+    """Cut-outs over photographs; validation on photographs as the page adds it."""
+    root = matting_root(tmp_path / 'mine', foregrounds=4)
+    for path in (root / 'fg').iterdir():
+        alpha = cv2.imread(str(root / 'alpha' / path.name), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), np.dstack([cv2.imread(str(path)), alpha]))
+    text = with_knobs(
+        'mattes', data_root=str(root), backgrounds=str(root / 'bg'), holdout=4, crop=32, batch=2,
+        iterations=2, channels=4, pretrained=None,
+    )  # fmt: skip
+    (tmp_path / 'mine.py').write_text(text)
+    (added,) = (x for x in re.findall(r'```python\n(.*?)```', PAGE, re.S) if x.startswith('val_'))
+    (tmp_path / 'photographs.py').write_text(text + added)
+    monkeypatch.chdir(tmp_path)
+    workers = [f'{x}_dataloader.num_workers=0' for x in ('train', 'val', 'test')]
+    swap = 'model.upsample_cfg.type=fade'
+
+    run('train', 'mine.py', '--cfg-options', *workers, swap)
+    result = yaml.safe_load((tmp_path / 'work_dirs/mine_fade/result.yml').read_text())
+    assert list(result['scores']) == ['SAD', 'MSE', 'Grad', 'Conn']
+    assert (result['task'], result['upsampler'], result['seed']) == ('matting', 'FADE', 0)
+    left = 'work_dirs/mine_fade/mine.py', 'work_dirs/mine_fade/iter_2.pth'
+    run('test', *left, '--show-dir', 'pictures', '--out', 'alphas', '--cfg-options', *workers)
+    assert len(list((tmp_path / 'pictures').iterdir())) == 5
+    assert len(list((tmp_path / 'alphas').iterdir())) == 5
+
+    run('test', 'photographs.py', left[1], '--out', 'real', '--cfg-options', *workers, swap)
+    assert sorted(x.name for x in (tmp_path / 'real').iterdir()) == ['0.png', '1.png']
+    photographs, trimaps = (root / f'validation/{x}' for x in ('image', 'trimap'))
+    run('image_demo', photographs, *left, '--trimaps', trimaps, '--out-dir', 'drawn')
+    cut_out = cv2.imread(str(tmp_path / 'drawn/0.cutout.png'), cv2.IMREAD_UNCHANGED)
+    assert cut_out.shape == (48, 64, 4)
+    alpha = cv2.imread(str(tmp_path / 'real/0.png'), cv2.IMREAD_UNCHANGED)
+    assert (cut_out[..., 3] == alpha).all()
 
 
 @pytest.mark.parametrize('length', [1, 12, 100])
@@ -110,6 +155,24 @@ def test_one_length_for_iterations(length, tmp_path):
     assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval
 
 
+@pytest.mark.parametrize('length', [10, 20000])
+def test_one_length_for_mattes(length, tmp_path):
+    (tmp_path / 'mine.py').write_text(with_knobs('mattes', iterations=length))
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    assert cfg.param_scheduler.milestones == [0.7 * length, 0.9 * length]
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == length / 10
+
+
+@pytest.mark.parametrize('length', [10, 4000])
+def test_one_length_for_iterations_of_depth(length, tmp_path):
+    text = with_knobs('depth', iterations=length)
+    (tmp_path / 'mine.py').write_text(without_weights('depth', text))
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end - 1 == length
+    assert length % cfg.train_cfg.val_interval == 0
+    assert cfg.default_hooks.checkpoint.interval == cfg.train_cfg.val_interval
+
+
 @pytest.mark.parametrize('name', ['boxes', 'masks'])
 def test_caps_are_no_smaller_than_the_librarys(name):
     ours = load_config(str(FILES[name])).model
@@ -128,7 +191,7 @@ def test_all_data_sets_are_read_alike(name):
     cfg = load_config(str(FILES[name]))
     loaders = [cfg[f'{x}_dataloader'] for x in ('train', 'val', 'test')]
     for key in ('type', 'data_root', 'metainfo'):
-        assert len({str(loader.dataset[key]) for loader in loaders}) == 1
+        assert len({str(loader.dataset.get(key)) for loader in loaders}) == 1
     for loader in loaders:
         for step in loader.dataset.pipeline:
             if 'Resize' in step['type']:

@@ -1,4 +1,4 @@
-"""Each class of ours that stands in for a host library's, beside that class, small.
+"""Each class of ours in a host, beside the host library's that it stands in for, small.
 
 A new one gets a row here (`test_every_stand_in.py` fails until it has one).
 """
@@ -27,34 +27,37 @@ class Pair(NamedTuple):
 
     Args:
         ours: Builds ours.
-        theirs: Builds the host library's from the same arguments.
+        theirs: Builds the host library's from the same arguments; ``None`` where there is none.
         arguments: What both take.
         outputs: All that a module makes of features (of an image, for a backbone), in one list.
         skip: What the host does with the encoder feature, as in `build_upsampler`.
         upsamplers: How many it has of four levels; 0 where it takes no ``upsample_cfg``.
         stock_types: Types of ``upsample_cfg`` with which it is the host's and has none.
+        gated: Whether FADE has its gate there, unless asked.
     """
 
     ours: Callable
-    theirs: Callable
+    theirs: Callable | None
     arguments: dict
     outputs: Callable
     skip: str | None = None
     upsamplers: int = 0
     stock_types: tuple[str, ...] = ()
+    gated: bool = False
 
 
-def features(height, width, batch=2):
-    """Of four levels, from fine to coarse; rounded up where a size is odd."""
+def features(height, width, batch=2, channels=CHANNELS):
+    """Of all levels, from fine to coarse; rounded up where a size is odd."""
     generator = torch.Generator().manual_seed(0)
     return tuple(
         torch.randn(batch, c, -(-height // 2**i), -(-width // 2**i), generator=generator)
-        for i, c in enumerate(CHANNELS)
+        for i, c in enumerate(channels)
     )
 
 
 def listed(module, height, width):
-    outs = module(features(height, width))
+    channels = module.in_channels if hasattr(module, 'max_depth') else CHANNELS
+    outs = module(features(height, width, channels=channels))
     return [outs] if isinstance(outs, torch.Tensor) else list(outs)
 
 
@@ -136,7 +139,7 @@ PAIRS = {
     ),
     'SegFPN': Pair(stand_ins.SegFPN, MMSegFPN, NECK, listed, 'added', 3),
     'SegformerHead': Pair(
-        stand_ins.SegformerHead, decode_heads.SegformerHead, HEAD, listed, None, 6
+        stand_ins.SegformerHead, decode_heads.SegformerHead, HEAD, listed, None, 6, gated=True
     ),
     'UPerHead': Pair(stand_ins.UPerHead, decode_heads.UPerHead, HEAD, listed, 'added', 3),
     'PixelDecoder': decoder('PixelDecoder', DECODER, 3),
@@ -151,5 +154,24 @@ PAIRS = {
         {},
         classified,
     ),
+    'BTSHead': Pair(  # with equal channels in each step, so that each upsampler can be built
+        stand_ins.BTSHead,
+        None,
+        dict(in_channels=[16, 16, 64, 32, 32], channels=64),
+        listed,
+        'concatenated',
+        4,
+    ),
+    'UNetDepthHead': Pair(
+        stand_ins.UNetDepthHead,
+        None,
+        dict(in_channels=CHANNELS, channels=16),
+        listed,
+        'concatenated',
+        3,
+        gated=True,
+    ),
+    'ResNet': Pair(stand_ins.ResNet, backbones.ResNet, dict(depth=18), encoded),
 }
+STANDING_IN = [name for name, pair in PAIRS.items() if pair.theirs]
 UPSAMPLING = [name for name, pair in PAIRS.items() if pair.upsamplers]

@@ -1,4 +1,4 @@
-"""What holds for every class of ours that stands in for a host library's."""
+"""What holds for every class of ours in a host, and for those that stand in for the library's."""
 
 import importlib
 
@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from fade_mm.errors import SetupError, naming_build_errors
 from fade_mm.hosts import Host, host_of, stand_ins
 from fade_mm.hosts.base import StandIn, stand_in_of
 from fade_mm.registry import HOSTS
-from tests.hosts.standing_in import PAIRS, UPSAMPLING
+from tests.hosts.standing_in import PAIRS, STANDING_IN, UPSAMPLING
 from tests.layers import EVERY
 
-stand_in = pytest.mark.parametrize('name', PAIRS)
+stand_in = pytest.mark.parametrize('name', STANDING_IN)
 upsampling = pytest.mark.parametrize('name', UPSAMPLING)
 with_every_upsampler = pytest.mark.parametrize(
     ('name', 'cfg'),
@@ -32,7 +33,8 @@ def varied(module):
     with torch.no_grad():
         for p in module.parameters():
             p.add_(torch.randn_like(p), alpha=0.05)
-    return module.eval()
+    module.eval()  # which returns nothing of a ResNet
+    return module
 
 
 def build(name, **kwargs):
@@ -51,11 +53,19 @@ def test_none_is_left_out():
 @stand_in
 def test_without_an_upsampler_it_is_the_host_bit_for_bit(name):
     pair = PAIRS[name]
-    theirs, mine = varied(pair.theirs(**pair.arguments)), build(name).eval()
+    theirs, mine = varied(pair.theirs(**pair.arguments)), build(name)
+    mine.eval()
     mine.load_state_dict(theirs.state_dict(), strict=True)
     for size in [(16, 24), (17, 23)]:
         expected, outs = pair.outputs(theirs, *size), pair.outputs(mine, *size)
         assert all(torch.equal(a, b) for a, b in zip(outs, expected, strict=True))
+
+
+@stand_in
+def test_an_argument_that_the_host_does_not_know_is_named(name):
+    message = r"the model cannot be built: .*'upsample_cgf'"
+    with pytest.raises(SetupError, match=message), naming_build_errors():
+        build(name, upsample_cgf=dict(type='fade'))
 
 
 @with_every_upsampler
@@ -89,12 +99,12 @@ def test_every_upsampler_has_its_own_start(name, cfg):
 
 
 @upsampling
-def test_the_gate_is_on_where_the_host_does_not_add_the_feature_itself(name):
+def test_the_gate_is_on_where_the_host_leaves_it_to_the_upsampler(name):
     def gates(**arguments):
         ups = build(name, upsample_cfg=dict(type='fade', **arguments)).upsamplers
         return {up.gate_generator is not None for up in ups}
 
-    assert gates() == {PAIRS[name].skip is None}
+    assert gates() == {PAIRS[name].gated}
     assert gates(gating=True) == {True}
 
 
@@ -116,11 +126,13 @@ def test_it_says_how_its_host_upsamples(name):
 
 
 @upsampling
-def test_it_is_found_by_its_hosts_class(name):
-    assert stand_in_of(PAIRS[name].theirs) is stand_in_of(PAIRS[name].ours) is PAIRS[name].ours
+def test_it_is_found_by_its_class_and_its_hosts(name):
+    pair = PAIRS[name]
+    assert stand_in_of(pair.ours) is pair.ours
+    assert pair.theirs is None or stand_in_of(pair.theirs) is pair.ours
 
 
-@pytest.mark.parametrize('host', [x for x in HOSTS.module_dict.values() if x.stand_ins])
+@pytest.mark.parametrize('host', [x for x in HOSTS.module_dict.values() if x.models])
 def test_a_host_is_found_by_the_classes_that_it_names(host):
     for full_name in host.models:
         module, _, name = full_name.rpartition('.')

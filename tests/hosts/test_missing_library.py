@@ -89,6 +89,7 @@ def run(blocked, *programs):
                 OPERATOR,
                 FPN,
                 MISSING.format(name='SegformerHead', library='mmseg', package='mmsegmentation'),
+                MISSING.format(name='BTSHead', library='mmseg', package='mmsegmentation ftfy'),
                 TABLES.format(counted='Faster R-CNN R50', reason='1. the model cannot be built'),
             ],
         ),

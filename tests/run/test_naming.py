@@ -13,7 +13,8 @@ from fade_mm.upsamplers import FADE
 
 ROOT = Path(__file__).parents[2]
 ROWS = [row for row in tables.read_rows() if row.config]
-SOME = [row for row in ROWS if row.host == 'SegFormer-B1' or row in tables.bases(ROWS).values()]
+HOSTS = ('SegFormer-B1', 'A2U Matting R34')  # all of their rows
+SOME = [row for row in ROWS if row.host in HOSTS or row in tables.bases(ROWS).values()]
 
 
 @pytest.mark.parametrize('row', SOME, ids=lambda row: f'{row.host} {row.upsampler}')
@@ -24,7 +25,9 @@ def test_configs_have_the_names_of_the_papers_tables(row):
     assert host_name(cfg) == host.replace('SegFormer-B1', 'SegFormer MiT-B1')
     task = host_of(cfg).task_of(cfg)
     assert task == row.table if row.table in TASKS else task in TASKS
-    assert data_of(cfg.val_dataloader) == ('ADE20K' if 'ade20k' in row.config else 'COCO')
+    data = {'ade20k': 'ADE20K', 'composition-1k': 'Composition-1K', 'nyu': 'NYU Depth v2'}
+    expected = next((data[x] for x in data if x in row.config), 'COCO')
+    assert data_of(cfg.val_dataloader) == expected
 
 
 def test_names_are_those_of_the_papers_tables():
@@ -56,6 +59,9 @@ def of_mmdet(**model):
         (dict(type='fade_mm.fade_lite'), 'FADE-Lite'),
         (dict(type=FADE), 'FADE'),
         (dict(type='a2u', downsampling=False), 'A2U'),
+        (dict(type='a2u', num_groups=8), 'A2U'),
+        (dict(type='fade', gating=False), 'FADE without gate'),
+        (dict(type='fade', gating=False, embedding_dim=32), None),
         (dict(type='fade', embedding_dim=32), None),
         (dict(type='deconv', kernel_size=5), None),
         (dict(type='somebody_elses'), None),

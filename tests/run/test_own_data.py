@@ -5,8 +5,12 @@ import json
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
+from fade_mm.hosts.mmseg import MMSegHost
+from fade_mm.run.data import NamingPipeline
 from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
 
 FIRST = 'annotations/training/0.png'
@@ -55,6 +59,70 @@ def turned(root):
     exif[0x0112] = 6
     Image.open(path).save(path, exif=exif)
     return root / FIRST
+
+
+def read(root, orientation, size, color_type='color', labels=True):
+    """A random picture whose file asks to be turned, as stored, and as a data set reads it."""
+    stored = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(root / 'turned.png', exif=exif)
+    Image.fromarray(np.zeros(size, np.uint8)).save(root / 'labels.png')
+    loads = [dict(type='LoadImageFromFile', color_type=color_type)]
+    loads += [dict(type='LoadAnnotations')] * labels
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = BaseSegDataset(
+            data_root=str(root), data_prefix=dict(img_path='', seg_map_path=''),
+            img_suffix='turned.png', seg_map_suffix='labels.png',
+            metainfo=dict(classes=('a',)), pipeline=[*loads, dict(type='PackSegInputs')],
+        )  # fmt: skip
+    dataset.pipeline = NamingPipeline(dataset.pipeline, dataset, MMSegHost())
+    seen = [dataset[0]['inputs'].numpy().transpose(1, 2, 0)[..., ::-1] for _ in range(2)]
+    assert np.array_equal(*seen)
+    return stored, seen[0]
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What the log gets."""
+    messages = []
+    monkeypatch.setattr('fade_mm.run.data.print_log', lambda text, *_: messages.append(text))
+    return messages
+
+
+TURNS = {
+    2: np.fliplr,
+    3: lambda x: np.rot90(x, 2),
+    4: np.flipud,
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: np.rot90(x, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize('orientation', TURNS)
+def test_a_turn_that_sizes_cannot_show_is_told_once(orientation, tmp_path, told):
+    stored, seen = read(tmp_path, orientation, (8, 8))
+    assert np.array_equal(seen, TURNS[orientation](stored))
+    assert len(told) == 1
+    assert told[0].startswith(f'{tmp_path}/turned.png was turned')
+    assert f'EXIF orientation {orientation}' in told[0]
+
+
+@pytest.mark.parametrize(
+    'how',
+    [
+        dict(orientation=1, size=(8, 12)),
+        dict(orientation=3, size=(8, 12), color_type='color_ignore_orientation'),
+        dict(orientation=3, size=(8, 12), labels=False),
+    ],
+    ids=['not turned', 'read as stored', 'without labels'],
+)
+def test_nothing_is_told_of_what_fits(how, tmp_path, told):
+    stored, seen = read(tmp_path, **how)
+    assert np.array_equal(seen, stored) is ('labels' not in how)
+    assert not told
 
 
 @pytest.mark.parametrize(
@@ -133,9 +201,13 @@ def test_class_names_that_a_file_has_not_are_told(value, right, loader, detectio
 
 
 def test_no_class_of_a_file_is_named(detection_root, tmp_path):
-    message = r"train\.json has \(RBC, WBC, Platelets\), and none of .*classes=\('RBC', 'WBC'"
-    with pytest.raises(SystemExit, match=message):
-        train_detection(detection_root, tmp_path, classes("['nuclei']"))
+    for loader in ('train', 'val'):
+        message = (
+            rf'{loader}_dataloader: .*{loader}\.json has \(RBC, WBC, Platelets\), and none of .*, '
+            r"\(a, b, c, d, e, \.\.\.\)\. .*classes=\('RBC', 'WBC'"
+        )
+        with pytest.raises(SystemExit, match=message):
+            train_detection(detection_root, tmp_path, classes("['a','b','c','d','e','f']", loader))
     with pytest.raises(SystemExit, match='the data set has no samples'):
         train_detection(detection_root, tmp_path, classes("['nuclei']"), 'check_classes=False')
 

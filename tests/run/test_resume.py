@@ -8,9 +8,11 @@ import pytest
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
+from mmengine.optim import OneCycleLR
 from torch.utils.data import BatchSampler
 
 from fade_mm.run.exact_resumption import Positions, SeededItems, inexact, seed_samples
+from fade_mm.run.mmengine_fixes import drop_functions
 from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
 
 
@@ -296,3 +298,25 @@ def test_what_is_not_exact_is_said(camvid, tmp_path):
     assert 'trained on NVIDIA H100, and goes on on' in second
     older = content | dict(meta={k: v for k, v in content['meta'].items() if k != 'device'})
     assert said('older', older) == []
+
+
+def test_a_one_cycle_schedule_is_saved_as_data(tmp_path):
+    """mmengine's state of it holds a function, which no loader of data alone would take."""
+
+    def schedule():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        return OneCycleLR(optimizer, eta_max=2.0, total_steps=9), optimizer
+
+    (one, optimizer), (other, other_optimizer) = schedule(), schedule()
+    for _ in range(3):
+        one.step()
+    checkpoint = dict(param_schedulers=[one.state_dict()])
+    drop_functions(checkpoint)
+    torch.save(checkpoint, tmp_path / 'x.pth')
+    (state,) = torch.load(tmp_path / 'x.pth', weights_only=True)['param_schedulers']
+    other.load_state_dict(state)
+    other_optimizer.load_state_dict(optimizer.state_dict())
+    for _ in range(5):
+        one.step()
+        other.step()
+        assert optimizer.param_groups[0]['lr'] == other_optimizer.param_groups[0]['lr']

@@ -14,6 +14,8 @@ import pytest
 import torch
 from mmengine.infer import BaseInferencer
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.lr_scheduler import OneCycleLR
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
@@ -241,3 +243,37 @@ def test_malformed_pickles_end_in_one_line(files, pickled):
     writer.write_end_of_file()
     with pytest.raises(SetupError, match=r'odd\.pth'):
         load(files / 'odd.pth')
+
+
+class Reduced:
+    """What a file says to call."""
+
+    def __init__(self, function, *arguments):
+        self.reduction = function, arguments
+
+    def __reduce__(self):
+        return self.reduction
+
+
+def test_schedules_of_one_cycle_are_read(files):
+    """mmengine keeps the function that they anneal by, which it fetches from the class."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=9)
+    torch.save(weights() | dict(param_schedulers=[schedule.state_dict()]), files / GOOD)
+    [state] = load(files / GOOD)['param_schedulers']
+    assert state['anneal_func'](0, 1, 0.5) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    'extra',
+    [
+        Reduced(getattr, OneCycleParamScheduler, 'load_state_dict'),
+        Reduced(OneCycleParamScheduler, None),
+        Reduced(OneCycleParamScheduler._annealing_cos, 1, 2, 3),
+    ],
+    ids=['another-function', 'the-class', 'the-function'],
+)
+def test_nothing_else_of_them_is(files, extra):
+    torch.save(weights() | dict(extra=extra), files / BAD)
+    with pytest.raises(SetupError, match=r'refused|no checkpoint that torch can read'):
+        load(files / BAD)

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from fade_mm import run as running
-from fade_mm.errors import SetupError, is_bug, naming_build_errors
+from fade_mm.errors import SetupError, explained, is_bug, naming_build_errors
 from fade_mm.upsamplers import FADE, build_upsampler
 from tests.tools import CAMVID, camvid_options, config, run
 
@@ -47,6 +47,12 @@ def test_a_fault_of_ours_is_told_from_a_users(monkeypatch):
         build_upsampler(dict(type='fade'), 8, 8)
     with pytest.raises(SetupError, match='the model cannot be built: '), naming_build_errors():
         FADE(0)
+
+
+def test_parameters_without_gradient_say_what_to_set():
+    torchs = RuntimeError('Expected to have finished ... passing `find_unused_parameters=True`')
+    assert '--cfg-options find_unused_parameters=True' in explained(torchs)
+    assert explained(RuntimeError('out of memory')) is None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[2]
 CAMVID = 'configs/segformer/segformer_mit-b0_{}_1xb4-1500_camvid-256x256.py'
 BCCD = 'configs/faster_rcnn/faster-rcnn_r18_fpn_{}_1xb4-12e_bccd-320x240.py'
 SHAPES = 'configs/mask_rcnn/mask-rcnn_r18_fpn_{}_1xb4-5e_shapes-128x128.py'
+BTS = 'configs/bts/bts_mobilenet-v2_{}_1xb4-1200_nyu-320x240.py'
+UNET = 'configs/unet_depth/unet-depth_mobilenet-v2_{}_1xb4-1200_nyu-320x240.py'
 
 
 def run(tool, *arguments):
@@ -56,6 +58,25 @@ def camvid_options(root, iterations=4, **options):
         'model.data_preprocessor.size': '(32,32)',
         'train_dataloader.dataset.pipeline.2.crop_size': '(32,32)',
         'model.decode_head.num_classes': 3,
+        'model.decode_head.channels': 16,
+    }
+    yield from (f'{key}={value}' for key, value in {**fixed, **options}.items())
+
+
+def nyu_options(root, iterations=4, **options):
+    """A handful of iterations on tiny crops, without pretrained weights."""
+    yield from data_options(root)
+    fixed = {
+        'train_dataloader.batch_size': 2,
+        'train_dataloader.dataset.pipeline.2.box': '(2,46,2,62)',
+        'train_dataloader.dataset.pipeline.4.crop_size': '(32,48)',
+        'train_cfg.max_iters': iterations,
+        'train_cfg.val_interval': iterations,
+        'param_scheduler.0.end': 2,
+        'default_hooks.checkpoint.interval': 2,
+        'default_hooks.checkpoint.max_keep_ckpts': 9,
+        'model.backbone.init_cfg': 'None',
+        'model.data_preprocessor.size': '(32,48)',
         'model.decode_head.channels': 16,
     }
     yield from (f'{key}={value}' for key, value in {**fixed, **options}.items())

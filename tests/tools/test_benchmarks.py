@@ -79,15 +79,6 @@ def test_the_table_and_the_plot_are_written(tmp_path, capsys):
     assert (tmp_path / 'cost.png').stat().st_size > 1000
 
 
-@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='Linux only')
-def test_peak_memory_counts_what_is_made_and_dropped():
-    def function():
-        return torch.ones(32, 2**20) + torch.ones(32, 2**20)  # two operands beside the result
-
-    operand = 128 * benchmark.MiB
-    assert 1.5 * operand < benchmark.extra_memory(function, 'cpu') < 2.5 * operand
-
-
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -118,6 +109,6 @@ def test_a_training_step_is_measured_on_every_backend(segmentation_root, tmp_pat
         configs[-1].write_text('\n'.join(lines))
     command = [sys.executable, str(ROOT / 'tools/benchmark_train.py'), *configs, '--repeats', '1']
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert re.search(r'bilinear\W+\d.*1.00', out)
-    assert re.search(r'fade\W+cpu', out)
-    assert re.search(r'fade\W+reference', out)
+    assert re.search(r'bilinear\W+\d.*1\.00\W+\d+\W+1\.00', out)
+    assert re.search(r'fade\W+cpu\W+\d', out)
+    assert re.search(r'fade\W+reference\W+\d', out)

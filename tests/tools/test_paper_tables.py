@@ -164,6 +164,17 @@ def test_differences_are_printed_with_their_reason(small_rows, capsys):
     assert '1. made up' in text
 
 
+def test_scores_have_as_many_digits_as_are_published(monkeypatch, capsys):
+    def score(rows, folder, say):
+        rows[0].metrics = {'d1': 0.86449, 'RMS': 0.4}
+
+    monkeypatch.setattr(tables, 'score', score)
+    run('paper_tables', 'depth', '--format', 'markdown')
+    row = next(x for x in capsys.readouterr().out.splitlines() if 'Nearest' in x)
+    assert '| BTS R50 | Nearest | 0.864 | 0.865 |' in row
+    assert '| 0.400 | 0.419 |' in row
+
+
 def test_a_table_with_published_figures_alone(capsys):
     rows = printed(capsys, 'matting')
     fade = next(row for row in rows if row['upsampler'] == 'FADE')

@@ -1,4 +1,8 @@
-"""Convert a SegFormer checkpoint of FADE's authors (or of NVlabs) into one of this library's."""
+"""Convert a checkpoint of FADE's authors into one of this library's.
+
+SegFormer's (NVlabs' own, too) and A2U Matting's are known. An ImageNet encoder for matting needs no
+conversion: model.pretrained takes it.
+"""
 
 import argparse
 import os
@@ -9,14 +13,20 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 from fade_mm import run
 from fade_mm.hosts import host_of
+from fade_mm.papers.a2u_matting import load_official_a2u_matting
 from fade_mm.papers.fade_segformer import load_official_segformer
 
+SEGFORMER = 'segformer/segformer_mit-b1_{}_1xb16-160k_ade20k-512x512.py'
+MATTING = 'matting/a2u-matting_r34_{}_1xb16-180k_composition-1k-512x512.py'
 CONFIGS = {
-    'segformer-b1': 'segformer_mit-b1_fade_1xb16-160k_ade20k-512x512.py',
-    'segformer-b1-lite': 'segformer_mit-b1_fade-lite_1xb16-160k_ade20k-512x512.py',
-    'segformer-b1-bilinear': 'segformer_mit-b1_bilinear_1xb16-160k_ade20k-512x512.py',
+    'segformer-b1': SEGFORMER.format('fade'),
+    'segformer-b1-lite': SEGFORMER.format('fade-lite'),
+    'segformer-b1-bilinear': SEGFORMER.format('bilinear'),
+    'a2u-matting': MATTING.format('fade'),
+    'a2u-matting-lite': MATTING.format('fade-lite'),
+    'a2u-matting-bilinear': MATTING.format('bilinear'),
 }
-FOLDER = Path(__file__).parents[2] / 'configs' / 'segformer'
+FOLDER = Path(__file__).parents[2] / 'configs'
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +37,8 @@ def parse_args() -> argparse.Namespace:
         '--to',
         choices=CONFIGS,
         default='segformer-b1',
-        help='the model: with FADE (default), with FADE-Lite, or with bilinear upsampling',
+        help='the model: SegFormer (default) or A2U Matting, with FADE, FADE-Lite or bilinear '
+        'upsampling',
     )
     return parser.parse_args()
 
@@ -41,8 +52,10 @@ def main() -> None:
     config = FOLDER / CONFIGS[args.to]
     cfg = run.load_config(str(config))
     model = run.build_model(cfg)
+    is_matting = args.to.startswith('a2u-matting')
+    load = load_official_a2u_matting if is_matting else load_official_segformer
     try:
-        load_official_segformer(model, checkpoint)
+        load(model, checkpoint)
     except run.SetupError as error:
         models = ', '.join(CONFIGS)
         raise run.SetupError(f'{error}\nTried --to {args.to}; there are {models}.') from error

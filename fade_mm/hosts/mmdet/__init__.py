@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 from torch import nn
 
-from fade_mm.errors import SetupError
+from fade_mm.errors import SetupError, first_of
 from fade_mm.hosts.backbones import transformer_of
 from fade_mm.hosts.base import Host, SinglePass, heads_at, in_scope_of, turned
 from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
@@ -85,10 +85,11 @@ class MMDetHost(Host):
             return False
         return 'instances' in sample
 
-    def noting_names(self) -> AbstractContextManager:
+    def noting_names(self, place: str) -> AbstractContextManager:
         from mmdet.datasets import CocoDataset
 
-        return mock.patch.object(CocoDataset, 'COCOAPI', NotedNames(CocoDataset.COCOAPI))
+        noted = NotedNames(CocoDataset.COCOAPI, place)
+        return mock.patch.object(CocoDataset, 'COCOAPI', noted)
 
     def check_dataset(self, dataset, place: str) -> None:
         in_file = getattr(dataset, 'names_in_file', None)
@@ -166,10 +167,12 @@ class NotedNames:
 
     Args:
         read: The reader.
+        place: The key of the data loader, for messages.
     """
 
-    def __init__(self, read: Callable) -> None:
+    def __init__(self, read: Callable, place: str) -> None:
         self.read = read
+        self.place = place
 
     def __get__(self, dataset, owner: type) -> Callable:
         def noting(path: str):
@@ -178,9 +181,10 @@ class NotedNames:
             classes = dataset.metainfo.get('classes') or ()
             if classes and not set(classes).intersection(names.values()):
                 raise SetupError(
-                    f'{path} has ({", ".join(names.values())}), and none of metainfo.classes, '
-                    f'({", ".join(classes)}); write metainfo=dict(classes={(*names.values(),)}), '
-                    'or, if that is as it should be, check_classes=False'
+                    f'{self.place}: {path} has ({", ".join(names.values())}), and none of '
+                    f'metainfo.classes, {first_of(classes)}. Write '
+                    f'{self.place}.dataset.metainfo=dict(classes={(*names.values(),)}), or, if '
+                    'that is as it should be, check_classes=False'
                 )
             return coco
 

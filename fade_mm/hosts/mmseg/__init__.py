@@ -52,11 +52,11 @@ class MMSegHost(Host):
 
     def task_of(self, cfg: dict) -> str | None:
         kinds = {type_name(x) for x in dicts(cfg.get('val_evaluator') or cfg.get('test_evaluator'))}
-        if 'DepthMetric' in kinds:
-            return 'depth'
         return self.task if kinds.intersection(('IoUMetric', 'BoundaryIoUMetric')) else None
 
     def backbone_of(self, backbone: dict) -> str | None:
+        if type_name(backbone) == 'MobileNetV2':
+            return 'MobileNetV2'
         return super().backbone_of(backbone) or transformer_of(backbone)
 
     def class_heads(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -109,7 +109,7 @@ class MMSegHost(Host):
             raise SetupError('--out needs an IoUMetric in test_evaluator')
         writers[0].output_dir = path
 
-    def predict(self, model: nn.Module, path: Path):
+    def predict(self, model: nn.Module, path: Path, second: Path | None = None):
         from mmseg.apis import inference_model
 
         with in_scope_of(model.cfg):

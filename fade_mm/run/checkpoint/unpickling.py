@@ -1,8 +1,9 @@
 """Stand-ins for what mmengine's checkpoints name beyond what torch's data-only unpickler admits.
 
 mmengine keeps its log history in `HistoryBuffer` objects, made of numpy arrays and of functions
-fetched with `getattr`. The unpickler may call whatever it is told to admit with whatever the file
-says, so it gets these instead, which can only ever make numbers and arrays of numbers.
+fetched with `getattr`, and in one-cycle schedules the function that they anneal by. The unpickler
+may call whatever it is told to admit with whatever the file says, so it gets these instead, which
+can only ever make numbers and arrays of numbers.
 """
 
 import re
@@ -13,8 +14,11 @@ from pickle import UnpicklingError
 
 import numpy as np
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
 _STATISTICS = ('min', 'max', 'current', 'mean')
+_ONE_CYCLE = object()  # for the class of one-cycle schedules, which nobody is to call
+_ANNEALING = ('_annealing_cos', '_annealing_linear')
 
 
 reading_data = ContextVar('reading_data', default=False)  # of this thread, or this task, alone
@@ -35,7 +39,8 @@ def allowed_globals() -> dict[str, object]:
     functions = {'_reconstruct': _Array, 'scalar': _scalar}
     return {
         'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-        'builtins.getattr': _statistic,
+        f'{OneCycleParamScheduler.__module__}.OneCycleParamScheduler': _ONE_CYCLE,
+        'builtins.getattr': _function,
         'numpy.ndarray': _Array,
         'numpy.dtype': _DType,
         **{
@@ -46,8 +51,10 @@ def allowed_globals() -> dict[str, object]:
     }
 
 
-def _statistic(owner: type, name: str) -> Callable:
-    """For ``getattr``: fetches a statistic of `HistoryBuffer`."""
+def _function(owner: object, name: str) -> Callable:
+    """For ``getattr``: fetches a statistic of `HistoryBuffer`, or how a cycle is annealed."""
+    if owner is _ONE_CYCLE and name in _ANNEALING:
+        return getattr(OneCycleParamScheduler, name)
     if owner is not HistoryBuffer or name not in _STATISTICS:
         raise UnpicklingError(f'function getattr({owner!r}, {name!r})')
     return getattr(owner, name)

@@ -1,0 +1,9 @@
+# BTS's decoder at a quarter of its width; the baseline of the configs beside it.
+_base_ = [
+    'mmseg::_base_/default_runtime.py',
+    '../_base_/models/depth_mobilenet-v2.py',
+    '../_base_/datasets/nyu_320x240.py',
+    '../_base_/schedules/depth_1200.py',
+]
+model = dict(decode_head=dict(type='fade_mm.BTSHead', channels=128))
+env_cfg = dict(cudnn_benchmark=False, dist_cfg=dict(backend='gloo'))

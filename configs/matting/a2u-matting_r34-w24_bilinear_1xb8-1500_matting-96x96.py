@@ -1,0 +1,12 @@
+# From scratch at 3/8 of the widths, small enough for a CPU; the baseline of the other small ones.
+_base_ = [
+    '../_base_/models/a2u_matting_r34.py',
+    '../_base_/datasets/matting_96x96.py',
+    '../_base_/matting_runtime.py',
+]
+model = dict(base_channels=24)
+# One rate for all layers, upsamplers included: it rises to 2e-3 and falls, once.
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=2e-3))
+param_scheduler = dict(type='OneCycleLR', by_epoch=False, eta_max=2e-3, total_steps=1500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=1500, val_interval=500)
+randomness = dict(seed=0)

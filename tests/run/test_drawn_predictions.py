@@ -1,0 +1,29 @@
+"""Pictures of predictions: their names, and what they need."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fade_mm.errors import SetupError
+from fade_mm.run.drawn_predictions import DrawingHook, distinct_names
+
+
+def test_pictures_of_one_name_get_names_of_their_own(tmp_path):
+    paths = [tmp_path / x for x in ('a/1.png', 'b/1.png', 'b/1.jpg', 'b/2.png')]
+    names = distinct_names([*paths, paths[0]])
+    assert names == dict(zip(paths, ['a_1.png', 'b_1.png', 'b_1.jpg', '2'], strict=True))
+    assert distinct_names([]) == {}
+
+
+def test_samples_without_paths_are_told(tmp_path):
+    hook = DrawingHook(str(tmp_path / 'new'))
+    with pytest.raises(SetupError, match=r"needs 'img_path' among the meta_keys"):
+        hook.after_test_iter(None, 0, outputs=[SimpleNamespace()])
+
+
+def test_a_folder_that_holds_pictures_is_kept(tmp_path):
+    DrawingHook(str(tmp_path))
+    (tmp_path / 'a.png').touch()
+    for path in (tmp_path, tmp_path / 'a.png'):
+        with pytest.raises(SetupError, match='is there already; give another folder'):
+            DrawingHook(str(path))
