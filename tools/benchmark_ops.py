@@ -35,10 +35,12 @@ from fade_mm.ops import gated_reassemble, use_backend
 from fade_mm.ops.backend import available_backends, cpu
 from fade_mm.ops.geometry import nearest_up
 from fade_mm.upsamplers import CARAFE, FADE, FADELite, FreqFusion
+from fade_mm.upsamplers.by_group import reassemble_by_group
 
 UNFOLDED = 'FADE by unfold + einsum'
 CONVOLUTIONS = "FADE's convolutions"
 OPERATOR = 'gated_reassemble'
+BY_GROUP = ' by group'
 LEGEND = (
     'Points are those of the output. Memory is the most that is taken at once beside inputs and '
     'results, also as a multiple of what the logits take (the kernels before the softmax).'
@@ -54,6 +56,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'])
     parser.add_argument('--channels', type=int, default=256)
+    parser.add_argument(
+        '--groups', type=int, default=8, help='of channels with kernels of their own; 1: no rows'
+    )
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument(
         '--shape', type=int, nargs=2, default=(128, 128), metavar=('h', 'w'), help='size of en'
@@ -71,8 +76,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.plot and not args.sizes:
         parser.error('--plot needs --sizes')
-    if min(args.channels, args.batch, args.repeats, *args.shape, *(args.sizes or [1])) < 1:
+    numbers = args.channels, args.groups, args.batch, args.repeats
+    if min(*numbers, *args.shape, *(args.sizes or [1])) < 1:
         parser.error('sizes and numbers of repeats must be at least 1')
+    if args.channels % args.groups:
+        parser.error(
+            f'--groups must divide --channels, got {args.groups} and {args.channels}; '
+            '--groups 1 leaves its rows out'
+        )
     try:
         torch.empty(1, device=args.device)
     except (RuntimeError, AssertionError) as error:
@@ -116,6 +127,7 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
     carafe, freqfusion = (
         cls(args.channels).to(**like, memory_format=last) for cls in (CARAFE, FreqFusion)
     )
+    layers = [fade, lite, carafe, freqfusion]
     generator = fade.ker_generator
     embedded = feature(generator.compressor_en.out_channels, *shape)
     embedded_de = feature(generator.compressor_de.out_channels, *low)
@@ -160,12 +172,27 @@ def subjects(args: argparse.Namespace, shape: tuple[int, int]) -> dict[tuple[str
         found[OPERATOR, name] = on_backend(name, lambda: gated_reassemble(**operands))
     for name in others:
         found['FADE', name] = on_backend(name, lambda: fade(en, de))
+    inputs = [embedded, embedded_de, *operands.values()]
+    if args.groups > 1:
+        grouped = FADE(args.channels, up_group=args.groups).to(**like, memory_format=last)
+        layers.append(grouped)
+        more = dict(
+            operands,
+            logits=feature(args.groups * taps, *shape),
+            logits_de=feature(args.groups * taps, *low),
+        )
+        inputs += [more['logits'], more['logits_de']]
+        found['FADE' + BY_GROUP, automatic] = lambda: grouped(en, de)
+        found[CONVOLUTIONS + BY_GROUP, ''] = lambda: convolutions(grouped)
+        for name in available:
+            found[OPERATOR + BY_GROUP, name] = on_backend(
+                name, lambda: reassemble_by_group(up_group=args.groups, **more)
+            )
     if not args.sizes:  # takes minutes and gigabytes at large sizes
         found[UNFOLDED, ''] = fade_unfolded
     if not args.backward:
         return {key: torch.no_grad()(function) for key, function in found.items()}
-    inputs = [embedded, embedded_de, *operands.values()]
-    inputs += [p for layer in (fade, lite, carafe, freqfusion) for p in layer.parameters()]
+    inputs += [p for layer in layers for p in layer.parameters()]
     return {key: with_backward(function, inputs) for key, function in found.items()}
 
 
@@ -264,12 +291,17 @@ def rows(args: argparse.Namespace, shape: tuple[int, int]) -> list[dict]:
             dict(
                 subject=name,
                 backend=backend,
+                groups=args.groups if name.endswith(BY_GROUP) else 1,
                 shape=list(shape),
                 milliseconds=1e3 * statistics.median(elapsed),
                 nanoseconds_per_point=1e9
                 * statistics.median(elapsed)
                 / (args.batch * shape[0] * shape[1]),
                 of_convolutions=ratio(elapsed, times[CONVOLUTIONS, '']),
+                of_one_group=ratio(
+                    elapsed if name.endswith(BY_GROUP) else None,
+                    times[name.removesuffix(BY_GROUP), backend],
+                ),
                 faster_than_unfolded=ratio(times.get((UNFOLDED, '')), elapsed),
                 extra_bytes=memory,
                 extra_of_logits=None if memory is None else memory / logits,
@@ -287,7 +319,7 @@ def ratio(numerator: list[float] | None, denominator: list[float]) -> float | No
 
 def show(args: argparse.Namespace, report: dict) -> None:
     """The report as tables."""
-    console = Console(width=120)
+    console = Console(width=132)
     what = 'forward + backward' if args.backward else 'forward'
     limits = report['machine']
     console.print(
@@ -302,9 +334,11 @@ def show(args: argparse.Namespace, report: dict) -> None:
         for column in ('', 'backend'):
             table.add_column(column, no_wrap=True)
         for column in (
+            'groups',
             'ms',
             'ns a point',
             "time, FADE's\nconvolutions = 1",
+            'time,\n1 group = 1',
             'times as fast as\nunfold + einsum',
             'memory,\nMiB',
             'memory,\nlogits = 1',
@@ -312,9 +346,11 @@ def show(args: argparse.Namespace, report: dict) -> None:
             table.add_column(column, justify='right')
         for row in (r for r in report['rows'] if r['shape'] == shape):
             cells = (
+                ('groups', 'd'),
                 ('milliseconds', '.2f'),
                 ('nanoseconds_per_point', '.0f'),
                 ('of_convolutions', '.2f'),
+                ('of_one_group', '.2f'),
                 ('faster_than_unfolded', '.1f'),
             )
             memory = row['extra_bytes']

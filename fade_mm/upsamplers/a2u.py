@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_mm.ops import gated_reassemble, reassemble
+from fade_mm.ops import reassemble
 from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, pixel_shuffle
 
 from .base import Upsampler, View, kernels_view
+from .by_group import check_groups, reassemble_by_group
 from .registry import register_upsampler
 
 _KERNEL_SIZE = 6  # of the convolutions whose weights are pooled from the feature itself
@@ -92,6 +93,7 @@ class AffinityKernelGenerator(nn.Module):
         up_kernel_size: Upsampling kernel size K.
         num_groups: Groups of the two group norms.
         downsampling: Build the branch that makes kernels for down-sampling.
+        up_group: Groups of channels with kernels of their own: that many times K*K logits.
         factory: ``device`` and ``dtype`` of the weights.
     """
 
@@ -101,6 +103,7 @@ class AffinityKernelGenerator(nn.Module):
         up_kernel_size: int,
         num_groups: int,
         downsampling: bool,
+        up_group: int,
         factory: dict,
     ) -> None:
         super().__init__()
@@ -108,14 +111,14 @@ class AffinityKernelGenerator(nn.Module):
         self.bnu = nn.Sequential(_GroupNorm(num_groups, channels, **factory), nn.LeakyReLU())
         self.bnv = nn.Sequential(_GroupNorm(num_groups, channels, **factory), nn.LeakyReLU())
         taps = (2 * up_kernel_size) ** 2
-        self.bconv_UP = _pooled(1, channels, taps, factory)
+        self.bconv_UP = _pooled(1, channels, taps * up_group, factory)
         if downsampling:
             self.bconv_DP = _pooled(1, channels, taps, factory)
         self.bconv_U = _pooled(_KERNEL_SIZE, channels, 1, factory)
         self.bconv_V = _pooled(_KERNEL_SIZE, channels, 1, factory)
 
     def forward(self, en: Tensor) -> Tensor:
-        """Logits ``(N, K*K, h, w)`` from ``en`` ``(N, C, h, w)``."""
+        """Logits ``(N, up_group * K*K, h, w)`` from ``en`` ``(N, C, h, w)``."""
         u = self.bnu(convolved(en, self.bconv_U(en)))
         v = self.bnv(convolved(en, self.bconv_V(en)))
         affinity = torch.linalg.vecdot(u, v, dim=1) / sqrt(self.channels)
@@ -141,6 +144,9 @@ class A2U(Upsampler):
             ``find_unused_parameters=True``. Without it, its weights in a file are not loaded, and a
             warning says so. Default: False.
         device, dtype: Where and what the weights are. Default: PyTorch's.
+        up_group: Groups of channels with kernels of their own; divides ``in_channels_de``. More
+            than one is ours, not the paper's, and has no published figures; the
+            affinity stays one for all. Default: 1.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -166,6 +172,7 @@ class A2U(Upsampler):
         downsampling: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -173,6 +180,7 @@ class A2U(Upsampler):
             in_channels_en=in_channels_en, in_channels_de=in_channels_de, num_groups=num_groups
         )
         check_odd(up_kernel_size=up_kernel_size)
+        check_groups('in_channels_de', in_channels_de, up_group)
         if scale_factor != 2:
             raise ValueError(f'A2U upsamples by 2, got scale_factor={scale_factor!r}')
         if in_channels_en % num_groups:
@@ -184,11 +192,13 @@ class A2U(Upsampler):
         self.up_kernel_size = up_kernel_size
         self.num_groups = num_groups
         self.downsampling = downsampling
+        self.up_group = up_group
         self.kernel_gen = AffinityKernelGenerator(
             in_channels_en,
             up_kernel_size,
             num_groups,
             downsampling,
+            up_group,
             dict(device=device, dtype=dtype),
         )
         if not downsampling:
@@ -196,11 +206,11 @@ class A2U(Upsampler):
 
     def upsample(self, en: Tensor, de: Tensor) -> Tensor:
         """Reassemble ``de`` with kernels of ``en``."""
-        return gated_reassemble(de, self.kernel_gen(en))
+        return reassemble_by_group(de, self.kernel_gen(en), self.up_group)
 
     def views(self, en: Tensor, de: Tensor) -> list[View]:
-        """The kernels, ``(N, K*K, h, w)``."""
-        return [kernels_view(self.kernel_gen(en))]
+        """The kernels, ``(N * up_group, K*K, h, w)``."""
+        return [kernels_view(self.kernel_gen(en), self.up_group)]
 
 
 def _drop_downsampling(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:

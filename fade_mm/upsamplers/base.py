@@ -14,6 +14,8 @@ from fade_mm.ops.checks import check_dtypes, check_feature, check_pair, check_po
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, step_of
 
+from .by_group import grouped
+
 
 class View(NamedTuple):
     """Something to look at in an upsampler.
@@ -360,13 +362,16 @@ def _filled(module: nn.Module) -> Iterator[None]:
             setattr(module, name, getattr(module, name).detach())
 
 
-def kernels_view(logits: Tensor, more: str = '') -> View:
+def kernels_view(logits: Tensor, up_group: int = 1) -> View:
     """The kernels that the operator makes of logits, in its precision.
 
     Args:
-        logits: ``(N, K*K, h, w)``.
-        more: What else their meaning is. Default: nothing.
+        logits: ``(N, up_group * K*K, h, w)``.
+        up_group: Groups of channels with kernels of their own; they lie along the batch of the
+            view, those of an image in turn. Default: 1.
     """
+    logits = grouped(logits, up_group)
+    more = '; groups of channels lie along the batch' if up_group > 1 else ''
     kernels = logits.softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
     return View('kernels', kernels, f'weights of the K x K points of de{more}')
 

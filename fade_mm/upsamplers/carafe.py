@@ -7,11 +7,11 @@ reassembly is ours and runs on every device, mmcv's on accelerators only.
 import torch
 from torch import Tensor, nn
 
-from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.geometry import pixel_shuffle
 
 from .base import DecoderUpsampler, View, kernels_view, start
+from .by_group import check_groups, reassemble_by_group
 from .pointwise import pointwise
 from .registry import register_upsampler
 
@@ -58,13 +58,11 @@ class CARAFE(DecoderUpsampler):
         check_positive(
             channels=channels,
             scale_factor=scale_factor,
-            up_group=up_group,
             encoder_dilation=encoder_dilation,
             compressed_channels=compressed_channels,
         )
         check_odd(up_kernel=up_kernel, encoder_kernel=encoder_kernel)
-        if channels % up_group:
-            raise ValueError(f'up_group must divide channels, got {up_group} and {channels}')
+        check_groups('channels', channels, up_group)
         self.channels = self.in_channels_de = channels
         self.scale_factor = scale_factor
         self.up_kernel = up_kernel
@@ -96,19 +94,8 @@ class CARAFE(DecoderUpsampler):
 
     def enlarge(self, de: Tensor) -> Tensor:
         """``de`` ``(N, C, H, W)`` as ``(N, C, scale_factor * H, scale_factor * W)``."""
-        n, c, height, width = de.shape
-        y = gated_reassemble(
-            de.reshape(n * self.up_group, c // self.up_group, height, width),
-            self._grouped(self.logits(de)),
-            scale_factor=self.scale_factor,
-        )
-        return y.reshape(n, c, height * self.scale_factor, width * self.scale_factor)
-
-    def _grouped(self, logits: Tensor) -> Tensor:
-        """Those of each group of channels, as a larger batch."""
-        n, taps, h, w = logits.shape
-        return logits.reshape(n * self.up_group, taps // self.up_group, h, w)
+        logits = self.logits(de)
+        return reassemble_by_group(de, logits, self.up_group, scale_factor=self.scale_factor)
 
     def _views(self, de: Tensor) -> list[View]:
-        logits = self._grouped(self.logits(de))
-        return [kernels_view(logits, '; groups of channels lie along the batch')]
+        return [kernels_view(self.logits(de), self.up_group)]

@@ -8,11 +8,11 @@ equal to it, and its state dict loads too.
 import torch
 from torch import Tensor, nn
 
-from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.geometry import nearest_up
 
 from .base import Upsampler, View, as_skip, kernels_view, start
+from .by_group import check_groups, reassemble_by_group
 from .kernel_generators import KERNEL_GENERATORS
 from .pointwise import pointwise
 from .registry import register_upsampler
@@ -83,6 +83,9 @@ class FADE(Upsampler):
         skip: What the host does with the encoder feature itself: ``'added'``, ``'concatenated'``
             or ``None``, nothing. Default: ``None``.
         device, dtype: Where and what the weights are. Default: PyTorch's.
+        up_group: Groups of channels with kernels of their own; divides ``in_channels_de``. More
+            than one is ours, not the paper's, and has no published figures; the gate
+            stays one for all. Default: 1.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or two contradict each other.
@@ -113,6 +116,7 @@ class FADE(Upsampler):
         skip: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -123,6 +127,7 @@ class FADE(Upsampler):
             embedding_dim=embedding_dim,
         )
         check_odd(up_kernel_size=up_kernel_size)
+        check_groups('in_channels_de', in_channels_de, up_group)
         without = as_skip(skip, skip_is_added) == 'added' or in_channels_en != in_channels_de
         self.fusion = _fusion(gating, fusion, 'none' if without else 'gate')
         if self.fusion != 'none' and in_channels_en != in_channels_de:
@@ -144,6 +149,7 @@ class FADE(Upsampler):
         self.embedding_dim = embedding_dim
         self.kernel_source = kernel_source
         self.kernel_generation = kernel_generation
+        self.up_group = up_group
         factory = dict(device=device, dtype=dtype)
         gated = self.fusion == 'gate'
         self.gate_generator = GateGenerator(in_channels_de, **factory) if gated else None
@@ -154,6 +160,7 @@ class FADE(Upsampler):
             embedding_dim,
             self._depthwise,
             scale_factor,
+            up_group,
             **factory,
         )
         self.register_load_state_dict_pre_hook(_rename_h2l)
@@ -168,9 +175,10 @@ class FADE(Upsampler):
         """Reassemble ``de``, and join ``en`` as ``fusion`` says."""
         logits, logits_de = self.ker_generator(en, de)
         gated = self.gate_generator is not None
-        y = gated_reassemble(
+        y = reassemble_by_group(
             de,
             logits,
+            self.up_group,
             logits_de=logits_de,
             gate=self.gate_generator(de) if gated else None,
             en=en if gated else None,
@@ -179,11 +187,11 @@ class FADE(Upsampler):
         return y + en.to(y.dtype) if self.fusion == 'skip' else y
 
     def views(self, en: Tensor, de: Tensor) -> list[View]:
-        """The kernels ``(N, K*K, h, w)``, and the gate ``(N, 1, H, W)`` if there is one."""
+        """The kernels ``(N * up_group, K*K, h, w)``, and the gate ``(N, 1, H, W)`` if any."""
         logits, logits_de = self.ker_generator(en, de)
         if logits_de is not None:
             logits = logits + nearest_up(logits_de, logits.shape[2:], self.scale_factor)
-        views = [kernels_view(logits)]
+        views = [kernels_view(logits, self.up_group)]
         if self.gate_generator is not None:
             gate = self.gate_generator(de).sigmoid()
             views.append(View('gate', gate, 'share of the encoder feature in the output'))
@@ -202,6 +210,9 @@ class FADELite(FADE):
             Default: 5.
         gating, fusion, skip_is_added, skip: As in `FADE`.
         device, dtype: Where and what the weights are. Default: PyTorch's.
+        up_group: Groups of channels with kernels of their own, each of K*K compressed channels of
+            its own; divides ``in_channels_de``. More than one is ours, not the paper's, and has no
+            published figures; the gate stays one for all. Default: 1.
 
     Raises:
         TypeError, ValueError: an argument is wrong, or two contradict each other.
@@ -229,6 +240,7 @@ class FADELite(FADE):
         skip: str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__(
             in_channels_en,
@@ -239,6 +251,7 @@ class FADELite(FADE):
             fusion=fusion,
             skip_is_added=skip_is_added,
             skip=skip,
+            up_group=up_group,
             device=device,
             dtype=dtype,
         )

@@ -1,7 +1,8 @@
 """Where FADE's kernels come from: semi-shift convolution, and what the ablation puts in its place.
 
-Every generator is called as ``generator(en, de)`` and returns logits ``(N, K*K, h, w)`` at the
-resolution of ``en`` and logits ``(N, K*K, H, W)`` at that of ``de``, to be added, or None.
+Every generator is called as ``generator(en, de)`` and returns logits ``(N, G * K*K, h, w)`` at
+the resolution of ``en`` and logits ``(N, G * K*K, H, W)`` at that of ``de``, to be added, or None;
+G is ``up_group``.
 """
 
 import torch
@@ -12,6 +13,7 @@ from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, is_recorded, nearest_up, pixel_shuffle, step_of
 
 from .base import start
+from .by_group import each_group
 from .carafe import CARAFE
 from .pointwise import is_plain, pointwise
 
@@ -28,8 +30,10 @@ class SemiShiftKernelGenerator(nn.Module):
         in_channels_de: Channels of the decoder feature.
         up_kernel_size: Upsampling kernel size K.
         embedding_dim: Channels d that both features are compressed to.
-        depthwise: Compress to K*K channels instead and convolve each by itself (FADE-Lite).
+        depthwise: Compress to as many channels as there are logits instead, and convolve each by
+            itself (FADE-Lite).
         scale_factor: Ratio of the two resolutions.
+        up_group: Groups of channels with kernels of their own: that many times K*K logits.
         device, dtype: Where and what the weights are. Default: PyTorch's.
     """
 
@@ -43,16 +47,19 @@ class SemiShiftKernelGenerator(nn.Module):
         embedding_dim: int,
         depthwise: bool,
         scale_factor: int,
+        up_group: int,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         factory = dict(device=device, dtype=dtype)
-        taps = up_kernel_size**2
+        taps = up_group * up_kernel_size**2
         groups = taps if depthwise else 1
         if depthwise:
             embedding_dim = taps
         self.scale_factor = scale_factor
+        self.up_group = up_group
+        self.depthwise = depthwise
         self.compressor_en = nn.Conv2d(in_channels_en, embedding_dim, 1, **factory)
         if self.uses_de:
             self.compressor_de = nn.Conv2d(in_channels_de, embedding_dim, 1, bias=False, **factory)
@@ -61,8 +68,12 @@ class SemiShiftKernelGenerator(nn.Module):
         )
 
     def init_weights(self) -> None:
-        """Xavier-uniform weights and zero biases, as the authors' L2H code starts."""
-        start(self, nn.init.xavier_uniform_)
+        """Xavier-uniform weights and zero biases, as the authors' L2H code starts; what a group of
+        channels has for itself starts as that of a layer of its own."""
+        by_group = each_group(nn.init.xavier_uniform_, self.up_group)
+        for name, part in self.named_children():
+            has_groups = self.depthwise or name == 'content_encoder'
+            start(part, by_group if has_groups else nn.init.xavier_uniform_)
 
     def forward(self, en: Tensor, de: Tensor) -> Logits:
         """Low to high: convolve each feature at its own resolution."""
@@ -149,6 +160,7 @@ class DecoderKernelGenerator(CARAFE):
         embedding_dim: int,
         depthwise: bool,
         scale_factor: int,
+        up_group: int,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -156,6 +168,7 @@ class DecoderKernelGenerator(CARAFE):
             in_channels_de,
             scale_factor,
             up_kernel_size,
+            up_group,
             compressed_channels=embedding_dim,
             device=device,
             dtype=dtype,

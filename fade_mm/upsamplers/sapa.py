@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fade_mm.ops import gated_reassemble
 from fade_mm.ops.checks import check_odd, check_positive
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, nearest_up, pixel_shuffle, step_of
 
 from .base import Upsampler, View, kernels_view, reset, start
+from .by_group import check_groups, reassemble_by_group
 from .registry import register_upsampler
 
 _SIMILARITIES = ('inner', 'bilinear', 'gated')
@@ -79,6 +79,10 @@ class SAPA(Upsampler):
             equal numbers of channels), ``'bilinear'`` (SAPA-B: embeds them first) or ``'gated'``
             (SAPA-G: blends both features' embeddings into the query). Default: ``'bilinear'``.
         device, dtype: Where and what the weights are. Default: PyTorch's.
+        up_group: Groups of channels with kernels of their own; divides ``in_channels_de``. More
+            than one is ours, not the paper's, and has no published figures; each
+            group embeds in d dimensions of its own, the gate stays one for all, and ``'inner'``,
+            which embeds nothing, has none. Default: 1.
 
     Raises:
         TypeError, ValueError: an argument is wrong.
@@ -102,6 +106,7 @@ class SAPA(Upsampler):
         similarity: str = 'bilinear',
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        up_group: int = 1,
     ) -> None:
         super().__init__()
         in_channels_de = in_channels_en if in_channels_de is None else in_channels_de
@@ -112,6 +117,7 @@ class SAPA(Upsampler):
             embedding_dim=embedding_dim,
         )
         check_odd(up_kernel_size=up_kernel_size)
+        check_groups('in_channels_de', in_channels_de, up_group)
         if similarity not in _SIMILARITIES:
             raise ValueError(
                 f'similarity must be one of {", ".join(_SIMILARITIES)}, got {similarity!r}'
@@ -121,6 +127,11 @@ class SAPA(Upsampler):
                 "similarity='inner' needs equal numbers of channels, got in_channels_en="
                 f"{in_channels_en} and in_channels_de={in_channels_de}; use 'bilinear'"
             )
+        if similarity == 'inner' and up_group > 1:
+            raise ValueError(
+                "similarity='inner' has no embeddings in which groups could differ, so up_group "
+                f"must be 1, got {up_group}; use 'bilinear' or 'gated'"
+            )
         self.in_channels_en = in_channels_en
         self.in_channels_de = in_channels_de
         self.scale_factor = scale_factor
@@ -128,16 +139,18 @@ class SAPA(Upsampler):
         self.embedding_dim = embedding_dim
         self.similarity = similarity
         factory = dict(device=device, dtype=dtype)
+        self.up_group = up_group
+        embedded = up_group * embedding_dim
         self.norm_y = nn.LayerNorm(in_channels_en, **factory)
         self.norm_x = nn.LayerNorm(in_channels_de, **factory)
         if similarity == 'bilinear':
-            self.q = nn.Linear(in_channels_en, embedding_dim, **factory)
+            self.q = nn.Linear(in_channels_en, embedded, **factory)
         elif similarity == 'gated':
-            self.qy = nn.Linear(in_channels_en, embedding_dim, **factory)
-            self.qx = nn.Linear(in_channels_de, embedding_dim, **factory)
+            self.qy = nn.Linear(in_channels_en, embedded, **factory)
+            self.qx = nn.Linear(in_channels_de, embedded, **factory)
             self.gate = nn.Linear(in_channels_de, 1, **factory)
         if similarity != 'inner':
-            self.k = nn.Linear(in_channels_de, embedding_dim, **factory)
+            self.k = nn.Linear(in_channels_de, embedded, **factory)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -148,7 +161,7 @@ class SAPA(Upsampler):
         start(self, lambda weight: nn.init.trunc_normal_(weight, std=0.02))
 
     def logits(self, en: Tensor, de: Tensor) -> Tensor:
-        """Similarities ``(N, K*K, h, w)``, before their softmax."""
+        """Similarities ``(N, up_group * K*K, h, w)``, before their softmax."""
         en, de = en.permute(0, 2, 3, 1), de.permute(0, 2, 3, 1)
         query, key = self.norm_y(en), self.norm_x(de)
         if self.similarity == 'bilinear':
@@ -157,15 +170,23 @@ class SAPA(Upsampler):
             gate = self._up(self.gate(key).sigmoid(), en)
             query = gate * self.qy(query) + (1 - gate) * self._up(self.qx(de), en)
             key = self.k(key)
-        return similarity(query, key, self.up_kernel_size, self.scale_factor)
+        if self.up_group == 1:
+            return similarity(query, key, self.up_kernel_size, self.scale_factor)
+        query, key = (
+            x.unflatten(3, (self.up_group, -1)).permute(0, 3, 1, 2, 4).flatten(0, 1)
+            for x in (query, key)
+        )
+        scores = similarity(query, key, self.up_kernel_size, self.scale_factor)
+        return scores.unflatten(0, (-1, self.up_group)).flatten(1, 2)
 
     def upsample(self, en: Tensor, de: Tensor) -> Tensor:
         """Reassemble ``de`` with the softmax of the similarities."""
-        return gated_reassemble(de, self.logits(en, de), scale_factor=self.scale_factor)
+        logits = self.logits(en, de)
+        return reassemble_by_group(de, logits, self.up_group, scale_factor=self.scale_factor)
 
     def views(self, en: Tensor, de: Tensor) -> list[View]:
-        """The kernels ``(N, K*K, h, w)``, and of SAPA-G the gate ``(N, 1, H, W)``."""
-        views = [kernels_view(self.logits(en, de))]
+        """The kernels ``(N * up_group, K*K, h, w)``, and of SAPA-G the gate ``(N, 1, H, W)``."""
+        views = [kernels_view(self.logits(en, de), self.up_group)]
         if self.similarity == 'gated':
             gate = self.gate(self.norm_x(de.permute(0, 2, 3, 1))).sigmoid().permute(0, 3, 1, 2)
             views.append(View('gate', gate, 'share of the encoder feature in the query'))

@@ -122,6 +122,31 @@ def test_what_is_measured_does_not_depend_on_the_batches():
     assert one_by_one.summary() == pytest.approx(at_once.summary(), abs=1e-6)
 
 
+def test_a_layer_with_groups_is_measured_as_the_mean_of_layers_of_their_own():
+    up, single = FADE(8, up_group=2), FADE(8)
+    with torch.no_grad():  # the second group's kernels hardly look at the picture
+        up.ker_generator.content_encoder.weight[:25] *= 10
+        up.ker_generator.content_encoder.bias[26] = 10
+    inputs = torch.rand(2, 8, 6, 8), torch.rand(2, 8, 3, 4)
+
+    def summary(layer):
+        statistics = UpsamplerStatistics(layer)
+        statistics.update(*inputs)
+        return statistics.summary()
+
+    own = []
+    shapes = {name: x.shape for name, x in single.state_dict().items()}
+    for g in range(2):
+        w = up.state_dict().items()
+        single.load_state_dict(
+            {name: x if x.shape == shapes[name] else x.chunk(2)[g] for name, x in w}
+        )
+        own.append(summary(single))
+    assert own[0]['kernels.variation'] > 10 * own[1]['kernels.variation']
+    mean = {name: (own[0][name] + own[1][name]) / 2 for name in own[0]}
+    assert summary(up) == pytest.approx(mean, abs=1e-6)
+
+
 @every_upsampler
 def test_every_upsampler_is_measured_and_left_as_it_is(cfg):
     up = build_upsampler(cfg, 8, 8).train()

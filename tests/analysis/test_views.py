@@ -30,6 +30,20 @@ def test_records_gate_and_entropy():
     torch.testing.assert_close(torch.from_numpy(views['up'].entropy), entropy.detach())
 
 
+def test_of_several_groups_the_first_is_drawn():
+    up, single = FADE(4, up_group=2), FADE(4)
+    for p in up.parameters():
+        nn.init.normal_(p)
+    w, shapes = up.state_dict(), {name: x.shape for name, x in single.state_dict().items()}
+    single.load_state_dict({name: x[: shapes[name][0]] for name, x in w.items()})
+    inputs = torch.randn(2, 4, 7, 9), torch.randn(2, 4, 4, 5)
+    with watch_upsamplers(nn.ModuleDict(dict(up=up, single=single))) as views:
+        for layer in (up, single):
+            layer(*inputs)
+    np.testing.assert_allclose(views['up'].entropy, views['single'].entropy, atol=1e-5)
+    np.testing.assert_allclose(views['up'].gate, views['single'].gate, atol=1e-6)
+
+
 @pytest.mark.parametrize('name', ['carafe', 'sapa_i', 'sapa_g', 'a2u'])
 def test_kernels_of_other_upsamplers_are_drawn(name):
     cfg = dict(type=name, **ARGUMENTS.get(name, {}))

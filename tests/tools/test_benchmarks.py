@@ -49,7 +49,7 @@ def test_the_convolutions_are_those_of_the_layer():
 
 @pytest.mark.parametrize('backward', [[], ['--backward']], ids=['forward', 'backward'])
 def test_json_has_every_subject_and_backend(backward, capsys):
-    benchmark.main([*SMALL, *backward, '--shape', '7', '9', '--json'])
+    benchmark.main([*SMALL, *backward, '--shape', '7', '9', '--groups', '4', '--json'])
     report = json.loads(capsys.readouterr().out)
     found = {(row['subject'], row['backend']) for row in report['rows']}
     assert {
@@ -59,11 +59,17 @@ def test_json_has_every_subject_and_backend(backward, capsys):
         ('gated_reassemble', 'reference'),
         ('FADE-Lite', 'cpu'),
         ('CARAFE', 'cpu'),
+        ('FADE by group', 'cpu'),
+        ('gated_reassemble by group', 'cpu'),
         ('FreqFusion', 'cpu'),
         ('bilinear', ''),
         (benchmark.UNFOLDED, ''),
     } <= found
     assert all(row['milliseconds'] > 0 for row in report['rows'])
+    for row in report['rows']:
+        by_group = row['subject'].endswith(' by group')
+        assert row['groups'] == (4 if by_group else 1)
+        assert (row['of_one_group'] is not None) == by_group
     assert set(report['rooflines']) == {'7x9'}
 
 
@@ -78,6 +84,7 @@ def test_the_table_and_the_plot_are_written(tmp_path, capsys):
     [
         (['--plot', 'x.png'], '--plot needs --sizes'),
         (['--channels', '0'], 'at least 1'),
+        (['--channels', '12'], '--groups must divide --channels, got 8 and 12; --groups 1 leaves'),
         (['--device', 'nowhere'], '--device nowhere'),
     ],
 )

@@ -27,10 +27,17 @@ from tests.layers import EVERY, SIZES, assert_same, features, randomised
 
 from .definitions import DEFINITIONS
 
+GROUPED = [
+    dict(type='carafe', up_group=2),
+    dict(type='fade', up_group=2),
+    dict(type='fade_lite', up_group=2),
+    dict(type='a2u', num_groups=4, up_group=2),
+    dict(type='sapa_g', up_group=2),
+]
 VARIANTS = [
     dict(type='fade', kernel_generation='semi-shift-h2l'),
     dict(type='indexnet', network='m2o'),
-    dict(type='carafe', up_group=2),
+    *GROUPED,
 ]
 """What takes a path of its own and is no preset."""
 NAMES = dict(ids=lambda cfg: '-'.join(map(str, cfg.values())))
@@ -46,6 +53,8 @@ one_of_a_kind = pytest.mark.parametrize(
         dict(type='dysample_plus'),
         dict(type='freqfusion'),
         dict(type='fade'),
+        dict(type='fade', up_group=2),
+        dict(type='sapa_g', up_group=2),
     ],
     **NAMES,
 )
@@ -188,6 +197,7 @@ def test_an_export_at_one_size_upsamples_nothing():
         dict(type='fade_b2'),
         dict(type='fade', kernel_generation='semi-shift-h2l'),
         dict(type='freqfusion'),
+        *GROUPED,
     ],
     **NAMES,
 )
