@@ -78,6 +78,18 @@ class Host:
                     f"'{asked['type']}'; write type='fade_mm.{stand_in.__name__}'"
                 )
 
+    def add_metrics(self, cfg: dict) -> None:
+        """Add the metrics that a config asks for by an option of its own, ``boundary_ap``.
+
+        Args:
+            cfg: The whole config, which is changed.
+
+        Raises:
+            SetupError: they cannot measure this model.
+        """
+        if cfg.get('boundary_ap'):
+            raise SetupError('boundary_ap is for instance masks, and the model predicts none')
+
     def check_run(self, cfg: dict) -> None:
         """Raise where training or testing a config needs what is not installed."""
 

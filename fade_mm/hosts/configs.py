@@ -23,14 +23,14 @@ def type_name(node: object) -> str:
     return getattr(kind, '__name__', str(kind).rpartition('.')[2])
 
 
-def metrics_of(cfg: dict) -> list:
-    """The metrics of a config's test, to be changed in place."""
-    evaluator = cfg.test_evaluator
+def metrics_of(cfg: dict, place: str = 'test_evaluator') -> list:
+    """The metrics of a config's test, or of another evaluator, to be changed in place."""
+    evaluator = cfg[place]
     if isinstance(evaluator, dict) and 'metrics' in evaluator:  # with or without its type
         evaluator.metrics = _as_list(evaluator.metrics)
         return evaluator.metrics
-    cfg.test_evaluator = _as_list(evaluator)
-    return cfg.test_evaluator
+    cfg[place] = _as_list(evaluator)
+    return cfg[place]
 
 
 def _as_list(value: object) -> list:

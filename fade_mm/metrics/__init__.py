@@ -1,7 +1,8 @@
 """Metrics that the host libraries lack."""
 
+from .boundary_ap import BoundaryAPMetric
 from .boundary_iou import BoundaryIoUMetric
 from .depth import DepthMetric
 from .matting import MattingMetric
 
-__all__ = ['BoundaryIoUMetric', 'DepthMetric', 'MattingMetric']
+__all__ = ['BoundaryAPMetric', 'BoundaryIoUMetric', 'DepthMetric', 'MattingMetric']

@@ -57,7 +57,9 @@ def load_config(
     cfg.merge_from_dict(options)
     if not cfg.get('model'):
         raise SetupError(f'config {name} has no model; give a config of a whole model')
-    host_of(cfg).check_model(cfg)
+    host = host_of(cfg)
+    host.check_model(cfg)
+    host.add_metrics(cfg)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}{_swap(options)}'
     mmengine_fixes.fit_to_machine(cfg)

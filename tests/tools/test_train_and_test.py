@@ -72,9 +72,12 @@ def test_instance_segmentation(tmp_path):
         *data_options(data),
         *(f'{split}_evaluator.ann_file={ann_file}' for split in ('val', 'test')),
         'train_cfg.max_epochs=1',
+        'boundary_ap=True',
+        'default_hooks.checkpoint.save_best=coco/boundary_mAP',
     ]
     run('train', cfg, '--work-dir', work, '--cfg-options', *options)
-    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(scores(work))
+    assert {'coco/bbox_mAP', 'coco/segm_mAP', 'coco/boundary_mAP'} <= set(scores(work))
+    assert list(work.glob('best_coco_boundary_mAP*.pth'))
     out = tmp_path / 'out.pkl'
     run(
         'test', cfg, work / 'epoch_1.pth', '--work-dir', tmp_path / 'test', '--out', out,

@@ -16,6 +16,7 @@ from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, ty
 from fade_mm.registry import HOSTS
 
 _PANOPTIC = ('CocoPanopticMetric', 'LoadPanopticAnnotations')
+_OF_MASK_AP = ('ann_file', 'proposal_nums', 'iou_thrs', 'backend_args', 'collect_device', 'prefix')
 # Others propose regions, track, identify, or predict stuff beside things.
 _HEADS = {'bbox_head', 'mask_head', 'panoptic_head', 'point_head', 'query_head'}
 
@@ -45,6 +46,24 @@ class MMDetHost(Host):
         'RetinaNet': 'RetinaNet',
     }
 
+    def add_metrics(self, cfg: dict) -> None:
+        """Boundary AP beside mask AP, with the same arguments but for those in ``boundary_ap``."""
+        asked = cfg.get('boundary_ap')
+        if not asked:
+            return
+        for place in ('val_evaluator', 'test_evaluator'):
+            metrics = metrics_of(cfg, place) if cfg.get(place) else []
+            of_masks = [x for x in metrics if 'segm' in (x.get('metric') or ())]
+            if metrics and not of_masks:
+                raise SetupError(
+                    f'boundary_ap needs a CocoMetric of masks in {place}, to measure beside it; '
+                    "give it metric=['bbox', 'segm'], or leave boundary_ap out"
+                )
+            for metric in of_masks:
+                shared = {name: metric[name] for name in _OF_MASK_AP if name in metric}
+                more = asked if isinstance(asked, dict) else {}
+                metrics.append(dict(shared, type='fade_mm.BoundaryAPMetric', **more))
+
     def check_run(self, cfg: dict) -> None:
         names = {type_name(node) for node in dicts(cfg._cfg_dict)}
         needing = sorted(names.intersection(_PANOPTIC))
@@ -61,6 +80,8 @@ class MMDetHost(Host):
                 return 'panoptic'
             if type_name(node) == 'CocoMetric':
                 return 'instance' if 'segm' in (node.get('metric') or ()) else self.task
+            if type_name(node) == 'BoundaryAPMetric':
+                return 'instance'
         return None
 
     def name_of(self, model: dict) -> str | None:
