@@ -319,7 +319,7 @@ def ratio(numerator: list[float] | None, denominator: list[float]) -> float | No
 
 def show(args: argparse.Namespace, report: dict) -> None:
     """The report as tables."""
-    console = Console(width=132)
+    console = Console(width=150)
     what = 'forward + backward' if args.backward else 'forward'
     limits = report['machine']
     console.print(

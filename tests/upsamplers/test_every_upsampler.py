@@ -54,7 +54,6 @@ one_of_a_kind = pytest.mark.parametrize(
         dict(type='freqfusion'),
         dict(type='fade'),
         dict(type='fade', up_group=2),
-        dict(type='sapa_g', up_group=2),
     ],
     **NAMES,
 )
