@@ -33,6 +33,7 @@ def test_segmentation_to_files_and_tensorboard(segmentation_root, tmp_path):
     assert list((tmp_path / 'work').rglob('events.out.tfevents.*'))
 
 
+@pytest.mark.slow
 def test_detection_without_gates(detection_root, tmp_path):
     cfg = with_hook(config(BCCD, 'fade'), tmp_path, images=1)
     run(

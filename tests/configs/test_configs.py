@@ -47,7 +47,8 @@ ONLY_SEGFORMER = (
     *(f'fade-b{row}' for row in range(1, 7)),
 )
 ONLY_MATTING = ('indexnet-matting',)
-COMPETITORS = [x for x in TAGS if x not in EVERYWHERE + ONLY_SEGFORMER + ONLY_MATTING]
+CONTROLS = ('depthwise',)  # without a publication
+COMPETITORS = [x for x in TAGS if x not in EVERYWHERE + ONLY_SEGFORMER + ONLY_MATTING + CONTROLS]
 
 
 def build(name):
@@ -238,7 +239,7 @@ def test_every_host_has_a_config(tag):
     assert expected <= set(CONFIGS)
 
 
-@pytest.mark.parametrize('tag', [x for x in TAGS if x not in ONLY_MATTING])
+@pytest.mark.parametrize('tag', [x for x in TAGS if x not in ONLY_MATTING + CONTROLS])
 def test_every_upsampler_has_a_config(tag):
     assert f'segformer/segformer_mit-b1_{tag}_1xb16-160k_ade20k-512x512.py' in CONFIGS
 

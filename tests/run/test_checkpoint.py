@@ -210,6 +210,7 @@ def test_resuming_from_a_program_runs_nothing(index, tmp_path, segmentation_root
     assert not victim.exists()
 
 
+@pytest.mark.slow
 def test_resuming_from_a_real_checkpoint_with_a_program_runs_nothing(tmp_path, segmentation_root):
     """All that mmengine checks first is in order, so it gets as far as the config."""
     cfg, victim = config(CAMVID, 'bilinear'), tmp_path / 'ran'

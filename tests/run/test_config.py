@@ -137,6 +137,7 @@ def changed(folder, base, **values):
     return folder / 'changed.py'
 
 
+@pytest.mark.slow
 def test_an_optim_wrapper_without_a_type_trains(segmentation_root, tmp_path):
     optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
     cfg = changed(
@@ -189,6 +190,7 @@ def test_pictures_need_what_draws_them(tmp_path, checkpoint_of):
         run('test', cfg, weights, '--show-dir', tmp_path / 'show')
 
 
+@pytest.mark.slow
 def test_metrics_may_stand_in_an_evaluator(segmentation_root, tmp_path):
     evaluator = dict(metrics=dict(type='mmseg.IoUMetric'))
     cfg = changed(tmp_path, config(CAMVID, 'bilinear'), test_evaluator=evaluator)

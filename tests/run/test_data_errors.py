@@ -41,6 +41,7 @@ def test_a_wrong_suffix_finds_no_samples(segmentation_root, tmp_path):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', ['images/training/0.jpg', 'annotations/training/0.png'])
 @pytest.mark.parametrize('workers', [0, 1])
 def test_a_corrupt_file_is_named(segmentation_root, tmp_path, kind, workers):

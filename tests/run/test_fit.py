@@ -117,6 +117,7 @@ def test_load_from_may_lack_the_upsamplers_and_lists_them(bilinear, tmp_path):
     assert listed.count('upsamplers.') == 6 * 7
 
 
+@pytest.mark.slow
 def test_load_from_may_lack_nothing_else(bilinear, tmp_path):
     checkpoint, options = bilinear
     content = torch.load(checkpoint, weights_only=False)

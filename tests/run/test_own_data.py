@@ -149,6 +149,7 @@ def test_label_maps_that_do_not_fit_are_named(
     assert '\n' not in str(stop.value)
 
 
+@pytest.mark.slow
 def test_a_palette_is_no_colour(segmentation_root, tmp_path):
     palette(segmentation_root)
     train_segmentation(segmentation_root, tmp_path, iterations=1)
@@ -218,6 +219,7 @@ def test_a_text_is_not_taken_for_its_letters(loader, detection_root, tmp_path):
         train_detection(detection_root, tmp_path, classes('uav', loader))
 
 
+@pytest.mark.slow
 def test_class_names_that_are_not_checked(detection_root, tmp_path):
     train_detection(
         detection_root, tmp_path, classes("['RBC','Wbc','Platelets']"), 'check_classes=False'

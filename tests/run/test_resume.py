@@ -111,6 +111,7 @@ def test_within_an_epoch(detection_root, tmp_path):
         assert_same_state(tmp_path / 'whole/iter_4.pth', parts / 'iter_4.pth')
 
 
+@pytest.mark.slow
 def test_epochs_draw_anew(detection_root, tmp_path, monkeypatch):
     """Each epoch, and each sample of it, has draws of its own."""
     drawn = []

@@ -94,6 +94,7 @@ def test_mistakes_are_named(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_training_step_is_measured_on_every_backend(segmentation_root, tmp_path):
     """Of a stock upsampler and of FADE, on their own data."""
     configs = []

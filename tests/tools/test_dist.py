@@ -31,6 +31,7 @@ def metrics(work_dir):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_score_what_one_scores(segmentation_root, tmp_path):
     cfg, work = config(CAMVID, 'fade'), tmp_path / 'work'
     options = list(camvid_options(segmentation_root, iterations=2))

@@ -40,6 +40,7 @@ def save_untrained(upsampler, path):
     return model
 
 
+@pytest.mark.slow
 def test_a_whole_model_is_exported_and_compared(tmp_path, capsys):
     weights = tmp_path / 'weights.pth'
     segmentor = save_untrained('fade', weights)
@@ -107,6 +108,7 @@ def test_every_upsampler_is_exported(upsampler, tmp_path):
     assert out.stat().st_size
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_too_much_is_not_written(tmp_path):
     """With a stock model, and a tolerance that float32 cannot keep."""
     weights, out = tmp_path / 'weights.pth', tmp_path / 'model.onnx'

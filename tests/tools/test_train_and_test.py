@@ -64,6 +64,7 @@ def test_detection(upsampler, detection_root, tmp_path):
     assert len(list((tmp_path / 'show').rglob('*.png'))) == 2
 
 
+@pytest.mark.slow
 def test_instance_segmentation(tmp_path):
     cfg, work, data = config(SHAPES, 'fade'), tmp_path / 'work', tmp_path / 'shapes'
     run('dataset_converters/make_shapes', data, '--images', 12, '--size', 32)

@@ -396,6 +396,7 @@ DEFINITIONS = {
     'freqfusion': lambda w, *x: freqfusion(w, *x)[1],
     'freqfusion_segnext': lambda w, *x: freqfusion(w, *x, 'sim')[1],
     'indexnet': lambda w, *x: indexnet(w, *x, 'holistic', True),
+    'indexnet_matting': lambda w, *x: indexnet(w, *x, 'm2o', True),
     'indexnet_m2o': lambda w, *x: indexnet(w, *x, 'm2o', False),
     'a2u': lambda w, *x: a2u(w, *x, 4),
     'a2u_published': lambda w, *x: a2u(w, *x, 4),
