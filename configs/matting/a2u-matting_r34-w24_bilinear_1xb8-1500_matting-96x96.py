@@ -4,8 +4,8 @@ _base_ = [
     '../_base_/datasets/matting_96x96.py',
     '../_base_/matting_runtime.py',
 ]
-# A crop is 6 x 6 points for the context: the published dilations (6, 12, 18) would reach beyond it, and
-# meet neighbours for the first time in whole pictures.
+# A crop is 6 x 6 points for the context: the published dilations (6, 12, 18) would reach beyond it,
+# and meet neighbours for the first time in whole pictures.
 model = dict(base_channels=24, dilations=(1, 1, 2, 3))
 # One rate for all layers, upsamplers included: it rises to 2e-3 and falls, once.
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=2e-3))
