@@ -51,6 +51,8 @@ class UpsamplerStatistics:
         """
         low = en if de is None else de
         batch = len(low)
+        if not batch:
+            return
         # A copy, whose normalisations may count what they see.
         for view in copy.deepcopy(self.up).views(*(x for x in (en, de) if x is not None)):
             step = step_of(view.tensor.shape[2:], low.shape[2:], self.up.scale_factor)

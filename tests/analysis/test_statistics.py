@@ -147,6 +147,12 @@ def test_a_layer_with_groups_is_measured_as_the_mean_of_layers_of_their_own():
     assert summary(up) == pytest.approx(mean, abs=1e-6)
 
 
+def test_an_empty_batch_has_no_measures():
+    statistics = UpsamplerStatistics(FADE(8))
+    statistics.update(torch.zeros(0, 8, 6, 8), torch.zeros(0, 8, 3, 4))
+    assert statistics.summary() == {}
+
+
 @every_upsampler
 def test_every_upsampler_is_measured_and_left_as_it_is(cfg):
     up = build_upsampler(cfg, 8, 8).train()
