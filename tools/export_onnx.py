@@ -24,7 +24,7 @@ from mmengine.config import DictAction
 
 from fade_mm import run
 from fade_mm.hosts import host_of
-from fade_mm.hosts.base import Exported
+from fade_mm.hosts.traced import Exported
 from fade_mm.run import export
 
 REPETITIONS = 9

@@ -2,9 +2,8 @@
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import DATASETS, MODELS, VISUALIZERS, DefaultScope, Registry
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
-from PIL import Image
 from torch import Tensor, nn
 
 from fade_mm.errors import SetupError
@@ -24,8 +22,7 @@ from fade_mm.registry import MODELS as OURS
 from fade_mm.upsamplers import named_upsamplers
 
 from .configs import check_pickle, dicts, metrics_of, test_sets, type_name
-
-_ORIENTATION = 0x0112  # EXIF's number of it
+from .traced import Exported, SinglePass
 
 
 class Host:
@@ -299,7 +296,7 @@ class Host:
 
     def single_pass(
         self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor'
-    ) -> 'SinglePass':
+    ) -> SinglePass:
         """A model as it is counted.
 
         Args:
@@ -310,7 +307,7 @@ class Host:
         """
         return SinglePass(model, shape, mode)
 
-    def exported(self, model: nn.Module) -> 'Exported':
+    def exported(self, model: nn.Module) -> Exported:
         """A model as an exported file has it.
 
         Raises:
@@ -414,89 +411,6 @@ def stand_in_of(cls: object) -> type[StandIn] | None:
         if is_stand_in and (cls is ours or cls in ours.__bases__):
             return ours
     return None
-
-
-class SinglePass(nn.Module):
-    """A copy of a model, in evaluation mode, that is called with an image alone.
-
-    It is a copy because mmengine's analyser leaves its hooks in a model that fails.
-
-    Args:
-        model: The model.
-        shape: Height and width of the image.
-        mode: ``'tensor'`` or ``'predict'``.
-    """
-
-    def __init__(self, model: nn.Module, shape: tuple[int, int], mode: str) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model).eval()
-        self.mode = mode
-        shapes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), shape)
-        self.sample = BaseDataElement(metainfo={**shapes, 'scale_factor': (1.0, 1.0)})
-        self.unused = ()
-
-    def forward(self, image: Tensor) -> object:
-        """What the model makes of an image ``(1, 3, h, w)``, and what else is to be traced."""
-        samples = [self.sample.clone() if self.mode == 'predict' else self.sample]
-        results = self.model(image, samples, mode=self.mode)
-        if self.mode == 'predict':
-            results = [_tensors(result) for result in results]
-        return results, self.unused
-
-
-def _tensors(result: BaseDataElement) -> list[Tensor]:
-    """All tensors in a prediction."""
-    found = []
-    for value in result.values():
-        found += _tensors(value) if isinstance(value, BaseDataElement) else [value]
-    return [value for value in found if isinstance(value, Tensor)]
-
-
-@dataclass
-class Exported:
-    """A model as an exported file has it.
-
-    Args:
-        module: Called with the inputs ``(N, channels, h, w)``, float32, as they are read, from 0 to
-            255 (pictures in BGR).
-        inputs: Their channels, by name.
-        output: The name of its result.
-        trace: Gives what is to be traced in the module's place. Default: the module.
-        note: What whoever uses the file should know. Default: none.
-        multiple: What height and width must be multiples of. Default: 1.
-        values: The values of inputs, by name, that have not all from 0 to 255. Default: none.
-    """
-
-    module: nn.Module
-    inputs: Mapping[str, int]
-    output: str
-    trace: Callable[[], nn.Module] | None = None
-    note: str = ''
-    multiple: int = 1
-    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-
-
-def turned(path: str) -> str:
-    """What to say of a picture whose file asks to be turned, as OpenCV does; ``''`` of others."""
-    orientation, _ = turn_of(path)
-    if orientation == 1:
-        return ''
-    return (
-        f'; its file asks to be turned (EXIF orientation {orientation}): save it as it is to be '
-        "seen, or read it with color_type='color_ignore_orientation'"
-    )
-
-
-def turn_of(path: str) -> tuple[int, bool]:
-    """The EXIF orientation of a picture, 1 for no turn, and whether that turn keeps its size.
-
-    What is no picture on a disk asks for none.
-    """
-    with suppress(OSError), Image.open(path) as picture:
-        orientation = picture.getexif().get(_ORIENTATION, 1)
-        if orientation in range(2, 9):  # 2 to 4 mirror or turn by 180 degrees, 5 to 8 by 90
-            return orientation, orientation < 5 or picture.width == picture.height
-    return 1, True
 
 
 def heads_at(model: nn.Module, places: set[str]) -> Iterator[tuple[str, str, nn.Module]]:

@@ -6,7 +6,7 @@ from mmengine import fileio
 
 from fade_mm.errors import SetupError
 
-from .base import turned
+from .orientation import turned
 
 
 class CheckedLoading:

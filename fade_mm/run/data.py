@@ -10,8 +10,9 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from fade_mm.errors import SetupError, is_bug
-from fade_mm.hosts.base import Host, turn_of
+from fade_mm.hosts.base import Host
 from fade_mm.hosts.configs import dicts
+from fade_mm.hosts.orientation import turn_of
 
 
 def leaves(dataset) -> Iterator[BaseDataset]:

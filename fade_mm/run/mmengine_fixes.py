@@ -2,7 +2,7 @@
 
 A function or class each. Where an issue is known, its number stands there; no release mends one of
 them. (Reading checkpoints, mmengine#1655, has a package of its own, `fade_mm.run.checkpoint`; what
-the analyser of multiply-adds leaves in a model that fails, `fade_mm.hosts.base.SinglePass` keeps
+the analyser of multiply-adds leaves in a model that fails, `fade_mm.hosts.traced.SinglePass` keeps
 away from it by a copy.)
 """
 

@@ -16,7 +16,7 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from fade_mm.hosts import Host
-from fade_mm.hosts.base import Exported
+from fade_mm.hosts.traced import Exported
 from fade_mm.registry import HOSTS
 from fade_mm.upsamplers import build_upsampler
 

@@ -9,9 +9,10 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from fade_mm.errors import SetupError
-from fade_mm.hosts.base import Exported, Host
+from fade_mm.hosts.base import Host
 from fade_mm.hosts.configs import dicts, type_name
 from fade_mm.hosts.mmseg import MMSegHost
+from fade_mm.hosts.traced import Exported
 from fade_mm.registry import HOSTS
 
 _FACTOR = 1e-3  # of stored values, where a config says none: millimetres

@@ -10,7 +10,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from fade_mm.errors import SetupError
-from fade_mm.hosts.base import Exported, Host
+from fade_mm.hosts.base import Host
+from fade_mm.hosts.traced import Exported
 from fade_mm.registry import HOSTS
 
 _READ = [dict(type='LoadImageFromFile'), dict(type='fade_mm.LoadTrimap')]

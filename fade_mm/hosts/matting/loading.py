@@ -8,7 +8,7 @@ from mmengine.fileio import get
 from torch import Tensor
 
 from fade_mm.errors import SetupError
-from fade_mm.hosts.base import turned
+from fade_mm.hosts.orientation import turned
 from fade_mm.registry import TRANSFORMS
 
 from .sample import BACKGROUND, FOREGROUND, UNKNOWN, MattingSample

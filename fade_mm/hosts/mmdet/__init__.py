@@ -11,8 +11,10 @@ from torch import nn
 
 from fade_mm.errors import SetupError, first_of
 from fade_mm.hosts.backbones import transformer_of
-from fade_mm.hosts.base import Host, SinglePass, heads_at, in_scope_of, turned
+from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
+from fade_mm.hosts.orientation import turned
+from fade_mm.hosts.traced import SinglePass
 from fade_mm.registry import HOSTS
 
 _PANOPTIC = ('CocoPanopticMetric', 'LoadPanopticAnnotations')

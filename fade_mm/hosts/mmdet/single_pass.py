@@ -4,7 +4,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import nn
 
-from fade_mm.hosts.base import SinglePass
+from fade_mm.hosts.traced import SinglePass
 
 NUM_PROPOSALS = 1000
 

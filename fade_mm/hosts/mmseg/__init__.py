@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from fade_mm.errors import SetupError
 from fade_mm.hosts.backbones import transformer_of
-from fade_mm.hosts.base import Exported, Host, SinglePass, heads_at, in_scope_of
+from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import dicts, metrics_of, type_name
+from fade_mm.hosts.traced import Exported, SinglePass
 from fade_mm.registry import HOSTS
 
 
