@@ -54,12 +54,16 @@ def check_class_names(dataloader: dict, place: str) -> None:
             )
 
 
-def check_files(dataset: BaseDataset) -> None:
+def check_files(dataset: BaseDataset, place: str) -> None:
     """Raise unless each file of a data set on a local disk exists.
 
     A path says where a file is only if its reader says so: what is read from a storage (LMDB, Ceph
     with mapped paths, memcached, HTTP), or by a transform that knows no storage, is left alone.
     One process looks for all, and lists each folder once, which is quick on a network's disks too.
+
+    Args:
+        dataset: The data set.
+        place: The key of its data loader, for the message.
 
     Raises:
         SetupError: files are missing.
@@ -78,7 +82,7 @@ def check_files(dataset: BaseDataset) -> None:
                 missing.append(path)
     if missing:
         raise SetupError(
-            f'{len(missing)} files of the data set are missing, the first ones being\n  '
+            f'{place}: {len(missing)} files of the data set are missing, the first ones being\n  '
             + '\n  '.join(missing[:5])
         )
 

@@ -68,18 +68,17 @@ class CheckedRunner(Runner):
         """
         if diff_rank_seed and seed is not None:  # samples differ by process anyway
             seed -= get_rank()
-        places = {f'{x}_dataloader': getattr(self, f'_{x}_dataloader') for x in _SPLITS}
-        place = next((key for key, x in places.items() if x is dataloader), 'dataloader')
+        place = self._place(dataloader, 'dataloader')
         check_class_names(dataloader, place)
         checked = self.cfg.get('check_classes', True)
         with (
-            _naming_missing_files(),
+            _naming_missing_files(place),
             mmengine_fixes.naming_empty_data(dataloader),
             self.host.noting_names(place) if checked else nullcontext(),
         ):
             loader = super().build_dataloader(dataloader, seed)
         for dataset in leaves(loader.dataset):
-            check_files(dataset)
+            check_files(dataset, place)
             if checked:
                 self.host.check_dataset(dataset, place)
             self.host.watch(dataset)
@@ -139,8 +138,13 @@ class CheckedRunner(Runner):
         Raises:
             SetupError: its annotation file is missing.
         """
-        with _naming_missing_files():
+        with _naming_missing_files(self._place(evaluator, 'evaluator')):
             return super().build_evaluator(evaluator)
+
+    def _place(self, part: object, kind: str) -> str:
+        """The key of the config that a part of one of the loops is from, for messages."""
+        places = [f'{split}_{kind}' for split in _SPLITS]
+        return next((x for x in places if getattr(self, f'_{x}', None) is part), kind)
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
         """Load a checkpoint, once, and say so, once.
@@ -206,12 +210,12 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
 
 
 @contextmanager
-def _naming_missing_files() -> Iterator[None]:
+def _naming_missing_files(place: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
         raise SetupError(
-            f'the data set is not there: {error}\nPut it there, or say where it is with '
+            f'{place}: the data set is not there: {error}\nPut it there, or say where it is with '
             '--cfg-options train_dataloader.dataset.data_root=DIR '
             'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR '
             '(and val_evaluator.ann_file=FILE test_evaluator.ann_file=FILE, where there are any)'
