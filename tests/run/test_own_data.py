@@ -241,6 +241,13 @@ def test_a_text_is_not_taken_for_its_letters(loader, detection_root, tmp_path):
         train_detection(detection_root, tmp_path, classes('uav', loader), loader=loader)
 
 
+def test_a_file_without_categories_is_named(detection_root, tmp_path):
+    path = detection_root / 'val.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'categories': []}))
+    with pytest.raises(SystemExit, match=r'error: val_dataloader: .*val\.json has no categories'):
+        train_detection(detection_root, tmp_path)
+
+
 @pytest.mark.slow
 def test_class_names_that_are_not_checked(detection_root, tmp_path):
     train_detection(

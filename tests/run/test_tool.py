@@ -4,6 +4,8 @@ import os
 import re
 
 import pytest
+import torch
+from mmengine.registry import HOOKS, METRICS, PARAM_SCHEDULERS, TRANSFORMS
 
 from fade_mm import run as running
 from fade_mm.errors import SetupError, explained, is_bug, naming_build_errors
@@ -53,6 +55,23 @@ def test_parameters_without_gradient_say_what_to_set():
     torchs = RuntimeError('Expected to have finished ... passing `find_unused_parameters=True`')
     assert '--cfg-options find_unused_parameters=True' in explained(torchs)
     assert explained(RuntimeError('out of memory')) is None
+
+
+@pytest.mark.parametrize(
+    ('registry', 'wrong', 'message'),
+    [
+        (PARAM_SCHEDULERS, dict(type='PolyLR', begin=2, end=2), 'PolyLR: end should be larger'),
+        (HOOKS, dict(type='EMAHook', begin_iter=-1), 'EMAHook: .*begin_iter.*-1'),
+        (TRANSFORMS, dict(type='Pad', size=(9, 9), padding_mode='blur'), 'Pad: .*padding_mode in'),
+        (METRICS, dict(type='mmdet.CocoMetric', metric='box'), "CocoMetric: .*'bbox', .*box"),
+    ],
+)
+def test_an_argument_that_a_class_refuses_is_one_line(registry, wrong, message):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 0.1)
+    more = dict(optimizer=optimizer) if registry is PARAM_SCHEDULERS else {}
+    explanation = explained(caught(lambda: registry.build(dict(wrong, **more))))
+    assert re.match(message, explanation)
+    assert '\n' not in explanation
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,11 @@ class NotedNames:
             coco = self.read(path)
             names = dataset.names_in_file = {key: x['name'] for key, x in coco.cats.items()}
             classes = dataset.metainfo.get('classes') or ()
+            if classes and not names:
+                raise SetupError(
+                    f'{self.place}: {path} has no categories; give it "categories": '
+                    '[{"id": 1, "name": ...}, ...], which annotations refer to by category_id'
+                )
             if classes and not set(classes).intersection(names.values()):
                 raise SetupError(
                     f'{self.place}: {path} has ({", ".join(names.values())}), and none of '
