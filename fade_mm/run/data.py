@@ -2,7 +2,9 @@
 
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from mmengine.dataset import BaseDataset
@@ -52,6 +54,31 @@ def check_class_names(dataloader: dict, place: str) -> None:
                 f'{place}: metainfo.classes is the text {classes!r}, which would count as '
                 f'{len(classes)} classes; write metainfo=dict(classes=({classes!r},))'
             )
+
+
+@contextmanager
+def naming_annotations(place: str) -> Iterator[None]:
+    """Name the annotation file where a data set that is built fails to read it.
+
+    Args:
+        place: The key of the data set's loader, for the message.
+
+    Raises:
+        SetupError: it is no such file (broken JSON, no ``images``, ...).
+    """
+    try:
+        yield
+    except (SetupError, FileNotFoundError):
+        raise
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        readers = [x.f_locals['self'] for x in frames if x.f_code.co_name == 'load_data_list']
+        if not readers or not readers[0].ann_file or is_bug(error):
+            raise
+        raise SetupError(
+            f'{place}: {readers[0].ann_file} cannot be read as annotations for a '
+            f'{type(readers[0]).__name__}: {type(error).__name__}: {error}'
+        ) from error
 
 
 def check_files(dataset: BaseDataset, place: str) -> None:

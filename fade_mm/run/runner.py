@@ -25,7 +25,7 @@ from .checkpoint import (
 )
 from .classes import check_classes
 from .config import add_hook, check_loops, check_weights
-from .data import NamingPipeline, check_class_names, check_files, leaves
+from .data import NamingPipeline, check_class_names, check_files, leaves, naming_annotations
 from .exact_resumption import Positions, RandomStateHook, seed_samples
 
 _SPLITS = ('train', 'val', 'test')
@@ -64,7 +64,8 @@ class CheckedRunner(Runner):
         """Build a data loader whose files exist and whose errors name the file.
 
         Raises:
-            SetupError: a folder, an annotation file, an image or a label is missing.
+            SetupError: a folder, an annotation file, an image or a label is missing, or an
+                annotation file is none.
         """
         if diff_rank_seed and seed is not None:  # samples differ by process anyway
             seed -= get_rank()
@@ -73,6 +74,7 @@ class CheckedRunner(Runner):
         checked = self.cfg.get('check_classes', True)
         with (
             _naming_missing_files(place),
+            naming_annotations(place),
             mmengine_fixes.naming_empty_data(dataloader),
             self.host.noting_names(place) if checked else nullcontext(),
         ):

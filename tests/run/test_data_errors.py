@@ -78,6 +78,29 @@ def test_a_missing_annotation_file_is_named(detection_root, tmp_path):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ('content', 'error'),
+    [
+        ('{"images": [', 'JSONDecodeError: '),
+        ('[1, 2]', 'AssertionError: annotation file format'),
+        (
+            '{"categories": [{"id": 1, "name": "RBC"}], "images": [{"id": 1}]}',
+            "KeyError: 'file_name'",
+        ),
+    ],
+    ids=['broken', 'another layout', 'a key missing'],
+)
+def test_an_annotation_file_that_is_none_is_named(content, error, detection_root, tmp_path):
+    (detection_root / 'val.json').write_text(content)
+    message = rf'error: val_dataloader: .*val\.json cannot be read .* CocoDataset: {error}'
+    with pytest.raises(SystemExit, match=message) as stop:
+        run(
+            'train', config(BCCD, 'fade'), '--work-dir', tmp_path / 'b',
+            '--cfg-options', *bccd_options(detection_root),
+        )  # fmt: skip
+    assert '\n' not in str(stop.value)
+
+
 def test_an_annotation_file_that_the_evaluator_misses_is_named(detection_root, tmp_path):
     options = bccd_options(detection_root, **{'val_evaluator.ann_file': 'gone.json'})
     with pytest.raises(SystemExit, match=r'val_evaluator: .*gone\.json'):
