@@ -248,6 +248,21 @@ def test_a_file_without_categories_is_named(detection_root, tmp_path):
         train_detection(detection_root, tmp_path)
 
 
+def test_annotations_of_no_category_are_named(detection_root, tmp_path):
+    """The library leaves them out in silence."""
+    path = detection_root / 'train.json'
+    content = json.loads(path.read_text())
+    for item in content['annotations']:
+        item['category_id'] -= 1  # counted from 0, where the categories are counted from 1
+    path.write_text(json.dumps(content))
+    message = (
+        r'train_dataloader: .*train\.json has 4 annotations with category_id 0, and no category'
+    )
+    with pytest.raises(SystemExit, match=message + r'.* has 1 \(RBC\), 2 \(WBC\)') as stop:
+        train_detection(detection_root, tmp_path)
+    assert '\n' not in str(stop.value)
+
+
 @pytest.mark.slow
 def test_class_names_that_are_not_checked(detection_root, tmp_path):
     train_detection(

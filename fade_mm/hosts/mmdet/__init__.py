@@ -1,7 +1,7 @@
 """mmdetection: boxes, instance and panoptic masks."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
@@ -202,18 +202,39 @@ class NotedNames:
             coco = self.read(path)
             names = dataset.names_in_file = {key: x['name'] for key, x in coco.cats.items()}
             classes = dataset.metainfo.get('classes') or ()
-            if classes and not names:
-                raise SetupError(
-                    f'{self.place}: {path} has no categories; give it "categories": '
-                    '[{"id": 1, "name": ...}, ...], which annotations refer to by category_id'
-                )
-            if classes and not set(classes).intersection(names.values()):
-                raise SetupError(
-                    f'{self.place}: {path} has ({", ".join(names.values())}), and none of '
-                    f'metainfo.classes, {first_of(classes)}. Write '
-                    f'{self.place}.dataset.metainfo=dict(classes={(*names.values(),)}), or, if '
-                    'that is as it should be, check_classes=False'
-                )
+            if classes:
+                self.check(coco, names, classes, path)
             return coco
 
         return self.read if dataset is None else noting
+
+    def check(self, coco, names: dict[int, str], classes: Sequence[str], path: str) -> None:
+        """Raise where objects would be left out, which is done in silence.
+
+        Args:
+            coco: The file as it is read.
+            names: Of its categories, by their numbers.
+            classes: Those that the data set is to have.
+            path: The file.
+        """
+        if not names:
+            raise SetupError(
+                f'{self.place}: {path} has no categories; give it "categories": '
+                '[{"id": 1, "name": ...}, ...], which annotations refer to by category_id'
+            )
+        asked = [x.get('category_id') for x in coco.anns.values()]
+        unknown = [x for x in dict.fromkeys(asked) if x not in names]
+        if unknown:
+            raise SetupError(
+                f'{self.place}: {path} has {sum(x in unknown for x in asked)} annotations with '
+                f'category_id {", ".join(map(str, unknown[:5]))}, and no category of that id; it '
+                f'has {", ".join(f"{key} ({name})" for key, name in list(names.items())[:5])}. '
+                'If they may be left out, check_classes=False'
+            )
+        if not set(classes).intersection(names.values()):
+            raise SetupError(
+                f'{self.place}: {path} has ({", ".join(names.values())}), and none of '
+                f'metainfo.classes, {first_of(classes)}. Write '
+                f'{self.place}.dataset.metainfo=dict(classes={(*names.values(),)}), or, if '
+                'that is as it should be, check_classes=False'
+            )
