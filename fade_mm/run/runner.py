@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
+from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -71,6 +72,9 @@ class CheckedRunner(Runner):
             seed -= get_rank()
         place = self._place(dataloader, 'dataloader')
         check_class_names(dataloader, place)
+        if isinstance(dataloader, dict):
+            for key in ('collate_fn', 'worker_init_fn'):
+                self._check_name(dataloader.get(key), FUNCTIONS)
         checked = self.cfg.get('check_classes', True)
         with (
             _naming_missing_files(place),
@@ -131,7 +135,8 @@ class CheckedRunner(Runner):
         Raises:
             SetupError: no optimizer has the name that is asked for.
         """
-        mmengine_fixes.check_optimizer(optim_wrapper, self.cfg.get('default_scope'))
+        if isinstance(optim_wrapper, dict):
+            self._check_name(optim_wrapper.get('optimizer'), OPTIMIZERS)
         return super().build_optim_wrapper(optim_wrapper)
 
     def build_evaluator(self, evaluator) -> Evaluator:
@@ -142,6 +147,9 @@ class CheckedRunner(Runner):
         """
         with _naming_missing_files(self._place(evaluator, 'evaluator')):
             return super().build_evaluator(evaluator)
+
+    def _check_name(self, node: object, registry: Registry) -> None:
+        mmengine_fixes.check_name(node, registry, self.cfg.get('default_scope'))
 
     def _place(self, part: object, kind: str) -> str:
         """The key of the config that a part of one of the loops is from, for messages."""
@@ -171,9 +179,15 @@ class CheckedRunner(Runner):
         return checkpoint
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Call the hooks; the first time in a run, check the classes, if the config lets it."""
+        """Call the hooks; the first time in a run, check the classes, if the config lets it.
+
+        Raises:
+            SetupError: classes do not fit, or a hook goes by a score that there is not.
+        """
         if fn_name == 'before_run':
             self._check_classes()
+        if fn_name == 'after_val_epoch' and kwargs.get('metrics'):
+            mmengine_fixes.check_scores(self.hooks, kwargs['metrics'])
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_run':
             mmengine_fixes.separate_logs(self)
