@@ -14,6 +14,7 @@ ARGUMENTS = {
     'deconv': dict(kernel_size=3),
     'dysample_s': dict(groups=4),
     'dysample_s_plus': dict(groups=4),
+    'lda_aqu': dict(reduction_factor=1),
     'pixel_shuffle': dict(upsample_kernel=3),
 }
 """What the upsamplers need besides their names, or because the tests' features are small."""
