@@ -16,6 +16,7 @@ ARGUMENTS = {
     'dysample_s_plus': dict(groups=4),
     'lda_aqu': dict(reduction_factor=1),
     'pixel_shuffle': dict(upsample_kernel=3),
+    'sapa_d': dict(groups=2, num_points=4),
 }
 """What the upsamplers need besides their names, or because the tests' features are small."""
 EVERY = [dict(type=name, **ARGUMENTS.get(name, {})) for name in sorted(UPSAMPLERS)]

@@ -1,4 +1,4 @@
-"""SAPA-D, SAPA with dynamic selection: On Point Affiliation in Feature Upsampling (arXiv 2307.08198).
+"""SAPA-D: On Point Affiliation in Feature Upsampling (arXiv 2307.08198), dynamic selection.
 
 The layers, names and initialisation are those of ``SAPADeform`` in tiny-smart/sapa with its
 defaults: neither feature is normalised, similarities are not scaled, and offsets are made of the

@@ -193,7 +193,7 @@ def zero_padded_sample(feature, y, x):
     return total
 
 
-def sapa_d(w, en, de, groups=4, s=2):
+def sapa_d(w, en, de, groups=2, s=2):
     """Point by point, group by group."""
     n, _, h, width = en.shape
     (H, W), c = de.shape[2:], de.shape[1]
