@@ -17,7 +17,7 @@ def test_other_scale_factor_and_channels(size):
 
 def test_parameters_are_the_authors():
     """Four are the published +0.6M of Faster R-CNN, six the +0.8M of SegFormer-B1."""
-    names = {f'{layer}.{name}' for layer in 'q k offset'.split() for name in ('weight', 'bias')}
+    names = {f'{layer}.{name}' for layer in ('q', 'k', 'offset') for name in ('weight', 'bias')}
     up = SAPAD(256)
     assert set(up.state_dict()) == names
     assert parameters(up) == 139_808
