@@ -222,7 +222,7 @@ def test_is_exported(root, tmp_path, capsys):
     torch.manual_seed(0)
     model = build_model(load_config(str(CONFIG), small(root)))
     with torch.no_grad():
-        model.network.pred[1].weight.mul_(20)  # alpha is neither 0 nor 1
+        model.network.pred[1].weight.abs_().mul_(20)  # alpha is neither 0 nor 1
     weights, out = tmp_path / 'weights.pth', tmp_path / 'matting.onnx'
     torch.save(model.state_dict(), weights)
     run('export_onnx', CONFIG, weights, out, '--shape', '64', '80', *options(root))
