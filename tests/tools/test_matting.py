@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 
 import cv2
 import numpy as np
@@ -245,3 +246,33 @@ def test_is_exported(root, tmp_path, capsys):
     expected = cv2.imread(str(tmp_path / 'demo/0.alpha.png'), -1)
     assert expected[trimap == 128].std() > 10
     assert np.abs(np.rint(255 * alpha[0, 0, :75, :90]) - expected).max() <= 1
+
+
+def test_models_are_laid_side_by_side_at_full_size(root, trained, tmp_path):
+    pair, out = (CONFIG, trained / 'iter_4.pth'), tmp_path / 'mattes.png'
+    run(
+        'compare_mattes', *pair, *pair, '--out', out, '--pictures', '1', '05', '--size', 48,
+        *options(root),
+    )  # fmt: skip
+    shown = cv2.imread(str(out))
+    assert shown.shape == (2 * (48 + 24), 5 * (48 + 4), 3)  # picture, truth, two alphas, gate
+    picture = cv2.imread(str(root / 'validation/image/1.png'))
+    part = shown[24:72, :48]
+    found = cv2.matchTemplate(picture, part, cv2.TM_SQDIFF)
+    assert found.min() == pytest.approx(0, abs=1)
+    top, left = np.unravel_index(found.argmin(), found.shape)
+    truth = cv2.imread(str(root / 'validation/alpha/1.png'))
+    assert np.array_equal(shown[24:72, 52:100], truth[top : top + 48, left : left + 48])
+    with pytest.raises(SystemExit, match='is of segmentation, not of matting'):
+        segformer = ROOT / 'configs/segformer/segformer_mit-b0_fade_1xb8-400_shapes-128x128.py'
+        run('compare_mattes', segformer, trained / 'iter_4.pth', '--out', out)
+
+
+def test_the_busiest_part_has_most_unknown_pixels():
+    busiest = runpy.run_path(str(ROOT / 'tools/compare_mattes.py'))['busiest']
+
+    unknown = np.random.default_rng(0).random((30, 41)) < 0.2
+    part = busiest(unknown, 12)
+    counts = np.lib.stride_tricks.sliding_window_view(unknown, (12, 12)).sum((2, 3))
+    assert unknown[part].sum() == counts.max()
+    assert unknown[busiest(unknown, 99)].shape == unknown.shape
