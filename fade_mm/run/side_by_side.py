@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
@@ -89,5 +90,5 @@ def chosen(stems: list[str], names: list[str] | None, rows: int) -> list[int]:
 
 def predicted(model: nn.Module, sample: dict) -> BaseDataElement:
     """What a model predicts for a sample of its data set."""
-    with in_scope_of(model.cfg):
+    with in_scope_of(model.cfg), torch.no_grad():
         return model.test_step(pseudo_collate([sample]))[0]
