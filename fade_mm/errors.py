@@ -77,6 +77,15 @@ def explained(error: Exception) -> str | None:
             'some parameters got no gradient, which data parallel training has to be told: set '
             '--cfg-options find_unused_parameters=True'
         )
+    channels = re.search(
+        r'weight of size .* to have \d+ channels, but got \d+ channels', str(error)
+    )
+    if channels:
+        return (
+            f'a convolution gets another number of channels than it takes ({channels[0]}): check '
+            'in_channels in the config (model.backbone, model.neck), or, if it is the first one, '
+            'how pictures are read: color_type, and bgr_to_rgb, which makes them three'
+        )
     return None
 
 

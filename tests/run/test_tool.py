@@ -57,6 +57,15 @@ def test_parameters_without_gradient_say_what_to_set():
     assert explained(RuntimeError('out of memory')) is None
 
 
+def test_a_wrong_number_of_channels_says_where_to_look():
+    torchs = caught(lambda: torch.nn.Conv2d(4, 8, 3)(torch.rand(1, 3, 9, 9)))
+    explanation = explained(torchs)
+    assert 'to have 4 channels, but got 3 channels' in explanation
+    assert 'in_channels' in explanation
+    assert 'bgr_to_rgb' in explanation
+    assert '\n' not in explanation
+
+
 @pytest.mark.parametrize(
     ('registry', 'wrong', 'message'),
     [
