@@ -186,7 +186,7 @@ class Advanced:
 
 
 @contextmanager
-def naming_empty_data(dataloader: dict) -> Iterator[None]:
+def naming_empty_data(dataloader: dict, place: str) -> Iterator[None]:
     """Say of a data set without samples that it is one (mmdetection#9610)."""
     try:
         yield
@@ -195,6 +195,6 @@ def naming_empty_data(dataloader: dict) -> Iterator[None]:
             raise
         config = {k: v for k, v in dataloader['dataset'].items() if k != 'pipeline'}
         raise SetupError(
-            f'the data set has no samples: {config}; check its folders, the suffixes of its '
-            'file names, and that metainfo.classes names the categories of its annotations'
+            f'{place}: the data set has no samples: {config}; check its folders, the suffixes of '
+            'its file names, and that metainfo.classes names the categories of its annotations'
         ) from error

@@ -79,7 +79,7 @@ class CheckedRunner(Runner):
         with (
             _naming_missing_files(place),
             naming_annotations(place),
-            mmengine_fixes.naming_empty_data(dataloader),
+            mmengine_fixes.naming_empty_data(dataloader, place),
             self.host.noting_names(place) if checked else nullcontext(),
         ):
             loader = super().build_dataloader(dataloader, seed)

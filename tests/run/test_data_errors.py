@@ -37,7 +37,7 @@ def test_a_missing_label_is_named_before_training(segmentation_root, tmp_path):
 
 
 def test_a_wrong_suffix_finds_no_samples(segmentation_root, tmp_path):
-    with pytest.raises(SystemExit, match=r'no samples: .*camvid.*\.jpeg'):
+    with pytest.raises(SystemExit, match=r'train_dataloader: .* no samples: .*camvid.*\.jpeg'):
         train_camvid(
             segmentation_root, tmp_path, **{'train_dataloader.dataset.img_suffix': '.jpeg'}
         )
