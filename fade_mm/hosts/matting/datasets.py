@@ -133,7 +133,7 @@ class CompositionDataset(BaseDataset):
     Paths in a ``.txt`` file are relative to the folder that it lies in.
 
     Raises:
-        FileNotFoundError: a folder or a list is missing.
+        FileNotFoundError: a folder or a list of foregrounds or alphas is missing.
         SetupError: there are no foregrounds or backgrounds, foregrounds have no alpha, or none is
             left out.
     """
@@ -163,7 +163,7 @@ class CompositionDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Paths of foregrounds, alphas and backgrounds."""
-        foregrounds, backgrounds = self._foregrounds(), pictures_in(self.backgrounds)
+        foregrounds, backgrounds = self._foregrounds(), self._backgrounds()
         if self.holdout:
             few = len(foregrounds) < self.holdout
             if few or self.holdout < 2:
@@ -213,6 +213,16 @@ class CompositionDataset(BaseDataset):
                 f'{listed(missing)}'
             )
         return samples
+
+    def _backgrounds(self) -> list[str]:
+        try:
+            return pictures_in(self.backgrounds)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SetupError(
+                f'there is no folder or list {self.backgrounds} of photographs to lay foregrounds '
+                "on; say where it is with the data set's `backgrounds`, e.g. --cfg-options "
+                'train_dataloader.dataset.backgrounds=DIR val_dataloader.dataset.backgrounds=DIR'
+            ) from error
 
     def _part(self, items: list) -> list:
         out = self.holdout - 1
