@@ -167,10 +167,12 @@ class CompositionDataset(BaseDataset):
         if self.holdout:
             few = len(foregrounds) < self.holdout
             if few or self.holdout < 2:
+                fit = f'it must be 2 to {len(foregrounds)}'
+                if len(foregrounds) == 1:
+                    fit = 'it takes two at least, to learn from one and judge by the other'
                 raise SetupError(
                     f'holdout={self.holdout} leaves {"none" if few else "all"} of '
-                    f'{len(foregrounds)} foregrounds out of training; it must be 2 to '
-                    f'{len(foregrounds)}'
+                    f'{len(foregrounds)} foregrounds out of training; {fit}'
                 )
             foregrounds = self._part(foregrounds)
             if len(backgrounds) >= self.holdout:
@@ -208,8 +210,9 @@ class CompositionDataset(BaseDataset):
         ]
         if missing:
             place = f'an alpha of their name in {alphas}' if alphas else 'alphas'
+            advice = '' if alphas else " (data_prefix's alpha_path names a folder of alphas)"
             raise SetupError(
-                f'{len(missing)} foregrounds have neither {place} nor transparency:\n  '
+                f'{len(missing)} foregrounds have neither {place} nor transparency{advice}:\n  '
                 f'{listed(missing)}'
             )
         return samples

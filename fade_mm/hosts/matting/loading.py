@@ -221,8 +221,8 @@ def check_cut_out(alpha: np.ndarray, path: str) -> None:
     """Raise where an alpha cuts nothing out.
 
     Raises:
-        SetupError: it is opaque everywhere, or nowhere more than 1 % opaque, as where a mask has the
-            values 0 and 1, or an alpha of 8 bits is stored in 16.
+        SetupError: it is opaque everywhere, or nowhere more than 1 % opaque, as where a mask has
+            the values 0 and 1, or an alpha of 8 bits is stored in 16.
     """
     if alpha.min() == 1:
         raise SetupError(f'{path} is opaque everywhere, so that nothing is cut out')
