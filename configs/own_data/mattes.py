@@ -2,7 +2,7 @@
 data_root = 'data/mine'  # holds fg/, and alpha/ where objects have no transparency
 folders = dict(fg_path='fg')  # with alphas: dict(fg_path='fg', alpha_path='alpha')
 backgrounds = 'data/backgrounds'  # photographs, there and in folders below
-holdout = 10  # every tenth foreground and photograph is judged by alone; fewer than 10: a smaller
+holdout = 10  # every tenth foreground and photograph is not learnt from, but judged by
 crop = 320  # what is cut out of a composite for a step, in pixels; twice as much: 4 times the time
 batch = 8  # crops a step, at least 2; twice as many: twice the time and memory of a step
 iterations = 20000  # steps, the length; decay, validation and checkpoints follow it

@@ -1,5 +1,6 @@
 """Data sets of mattes: what is found, listed, drawn, left out, and what is missing."""
 
+import shutil
 from collections import Counter
 from unittest import mock
 
@@ -249,6 +250,9 @@ def test_trimaps_that_are_made_are_told(root):
         assert '1 of 2 pictures' in log.call_args.args[0]
         without = pictures(root, data_prefix=dict(img_path='image', alpha_path='alpha'))
         assert '2 of 2 pictures' in log.call_args.args[0]
+        shutil.rmtree(root / 'validation/trimap')
+        assert 'trimap_path' not in pictures(root).get_data_info(0)
+        assert log.call_count == 3
     assert set(dataset[1]['data_samples'].trimap.unique().tolist()) == {0, 128, 255}
     assert without[0]['data_samples'].trimap.unique().tolist() == [0, 128, 255]
 

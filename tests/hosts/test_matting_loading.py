@@ -162,8 +162,10 @@ def test_alphas_that_cut_nothing_out_are_named(alpha, message, tmp_path):
 
 
 def test_faint_and_nearly_opaque_alphas_are_read(tmp_path):
-    for alpha in (np.full((H, W), 3, np.uint8), 255 - (GREY == GREY.min())):
-        path = saved(tmp_path, np.dstack([PICTURE, alpha.astype(np.uint8)]))
+    nearly = np.full((H, W), 255, np.uint8)
+    nearly[0, 0] = 254
+    for alpha in (np.full((H, W), 3, np.uint8), nearly):
+        path = saved(tmp_path, np.dstack([PICTURE, alpha]))
         np.testing.assert_allclose(
             LoadForeground()(dict(fg_path=path))['alpha'], alpha / 255, atol=1e-6
         )

@@ -33,8 +33,8 @@ class MattingDataset(BaseDataset):
             below ``data_root``, with tabs between them (Composition-1K's ``test.txt``). Default:
             none.
         data_prefix: The three folders, below ``data_root``, if nothing is listed; without
-            ``alpha_path`` or ``trimap_path``, there are none. Default: ``image``, ``alpha`` and
-            ``trimap``.
+            ``alpha_path`` or ``trimap_path``, there are none. Default: ``image``, ``alpha`` and,
+            if it is there, ``trimap``.
         subset: A name, so that a metric may score it alone (`MattingMetric`). Default: none.
         **kwargs: As in mmengine's ``BaseDataset``.
 
@@ -50,7 +50,9 @@ class MattingDataset(BaseDataset):
         subset: str | None = None,
         **kwargs,
     ) -> None:
-        folders = dict(img_path='image', alpha_path='alpha', trimap_path='trimap')
+        folders = dict(img_path='image', alpha_path='alpha')
+        if os.path.isdir(os.path.join(kwargs.get('data_root') or '', 'trimap')):
+            folders['trimap_path'] = 'trimap'
         self.subset = subset
         super().__init__(
             ann_file=ann_file,
