@@ -255,7 +255,7 @@ def check_trimap(trimap: np.ndarray, path: str) -> None:
         some = ', '.join(map(str, others[:4])) + ', ...' * (len(others) > 4)
         raise SetupError(
             f'the trimap {path} has the values {some}; a trimap has 0 (background), 128 (unknown) '
-            'and 255 (foreground) alone, in a format that loses nothing, such as PNG'
+            'and 255 (foreground) alone, drawn without soft edges and saved as PNG, say, not JPEG'
         )
 
 
