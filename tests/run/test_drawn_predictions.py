@@ -41,10 +41,10 @@ def test_a_folder_that_holds_pictures_is_kept(tmp_path):
 )
 def test_each_drawing_has_a_visualizer_of_its_own(scope, kind, recwarn):
     backends = [dict(type='LocalVisBackend')]
-    configs = [
-        Config(dict(default_scope=scope, visualizer=dict(type=kind, vis_backends=kept)))
-        for kept in (backends, None)
-    ]
+    configs = (
+        Config(dict(default_scope=scope, visualizer=dict(type=kind, vis_backends=backends))),
+        Config(dict(visualizer=dict(type=kind, _scope_=scope))),  # as where a config is inherited
+    )
     one, other = (Host().visualizer(cfg, {}) for cfg in configs)
     assert one is not other
     assert type(one).__name__ == kind.rpartition('.')[2]
