@@ -34,11 +34,14 @@ class MMDetHost(Host):
         'mmdet.models.reid.base_reid.BaseReID',
     )
     stand_ins = {
+        'CSPNeXtPAFPN': 'csp_pafpn',
         'FPN': 'fpn',
         'FPN_CARAFE': 'fpn_carafe',
         'MSDeformAttnPixelDecoder': 'msdeformattn_pixel_decoder',
+        'PAFPN': 'pafpn',
         'PixelDecoder': 'pixel_decoder',
         'TransformerEncoderPixelDecoder': 'pixel_decoder',
+        'YOLOXPAFPN': 'csp_pafpn',
     }
     task = 'detection'
     names = {
