@@ -26,7 +26,7 @@ class UpsamplerFPN(StandIn):
             raise TypeError(
                 f"upsample_cfg must be a dict, e.g. dict(type='fade'), got {upsample_cfg!r}"
             )
-        super().__init__(*args, upsample_cfg=upsample_cfg, **kwargs)
+        super().__init__(*args, **self.of_host(upsample_cfg), **kwargs)
         self.upsamplers = None
         if 'type' in upsample_cfg:
             self.upsamplers = build_top_down(
@@ -60,6 +60,15 @@ class UpsamplerFPN(StandIn):
             outs.append(conv(x))
             x = F.relu(outs[-1]) if self.relu_before_extra_convs else outs[-1]
         return tuple(outs)
+
+    @staticmethod
+    def of_host(upsample_cfg: dict) -> dict:
+        """What the host class is told of ``upsample_cfg``.
+
+        Args:
+            upsample_cfg: As the neck was given it.
+        """
+        return {'upsample_cfg': upsample_cfg}
 
     def outputs(self, merged: list[Tensor]) -> list[Tensor]:
         """What the neck makes of the levels that are merged already, before extra ones.

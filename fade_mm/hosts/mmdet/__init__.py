@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from fade_mm.errors import SetupError, first_of
-from fade_mm.hosts.backbones import transformer_of
+from fade_mm.hosts.backbones import size_of, transformer_of
 from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
 from fade_mm.hosts.orientation import turned
@@ -49,6 +49,8 @@ class MMDetHost(Host):
         'MaskRCNN': 'Mask R-CNN',
         'PanopticFPN': 'Panoptic FPN',
         'RetinaNet': 'RetinaNet',
+        'RTMDet': 'RTMDet',
+        'YOLOX': 'YOLOX',
     }
 
     def add_metrics(self, cfg: dict) -> None:
@@ -90,10 +92,15 @@ class MMDetHost(Host):
         return None
 
     def name_of(self, model: dict) -> str | None:
-        """The name of a model with its backbone, and its neck where another is usual."""
+        """The name of a model with its backbone or size, and its neck where another is usual."""
+        size = size_of(model.get('backbone') or {})
+        kind = self.names.get(type_name(model))
+        if size and kind in ('RTMDet', 'YOLOX'):
+            has_masks = type_name(model.get('bbox_head')).startswith('RTMDetIns')
+            return f'{kind}-Ins-{size}' if has_masks else f'{kind}-{size}'
         name = super().name_of(model)
-        has_fpn_carafe = type_name(model.get('neck')) == 'FPN_CARAFE'
-        return f'{name} FPN_CARAFE' if name and has_fpn_carafe else name
+        neck = type_name(model.get('neck'))
+        return f'{name} {neck}' if name and neck in ('FPN_CARAFE', 'PAFPN') else name
 
     def backbone_of(self, backbone: dict) -> str | None:
         return super().backbone_of(backbone) or transformer_of(backbone)
