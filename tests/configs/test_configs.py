@@ -28,6 +28,8 @@ LAYERS = {
     'fpn-carafe': 4,
     'bts': 4,
     'unet-depth': 4,
+    'yolox': 2,
+    'rtmdet': 2,
 }
 """Of a host model, by a part of its configs' names; the others have three."""
 HOSTS_OWN = ('bilinear', 'nearest')  # in files' names: the host model without an upsampler
@@ -67,6 +69,8 @@ def build(name):
         head.update(in_channels=[16, 32, 64, 128], num_queries=10)
         head.transformer_decoder.num_layers = 2
         head.train_cfg.num_points = 64
+    if 'batch_augments' in cfg.model.get('data_preprocessor', {}):
+        cfg.model.data_preprocessor.batch_augments = None  # they resize to 480 at least
     if 'roi_head' in cfg.model:  # as few regions as will do
         cfg.model.train_cfg.rcnn.sampler.num = 16
         cfg.model.train_cfg.rpn_proposal.max_per_img = 32

@@ -49,8 +49,6 @@ class MMDetHost(Host):
         'MaskRCNN': 'Mask R-CNN',
         'PanopticFPN': 'Panoptic FPN',
         'RetinaNet': 'RetinaNet',
-        'RTMDet': 'RTMDet',
-        'YOLOX': 'YOLOX',
     }
 
     def add_metrics(self, cfg: dict) -> None:
@@ -93,8 +91,7 @@ class MMDetHost(Host):
 
     def name_of(self, model: dict) -> str | None:
         """The name of a model with its backbone or size, and its neck where another is usual."""
-        size = size_of(model.get('backbone') or {})
-        kind = self.names.get(type_name(model))
+        kind, size = type_name(model), size_of(model.get('backbone') or {})
         if size and kind in ('RTMDet', 'YOLOX'):
             has_masks = type_name(model.get('bbox_head')).startswith('RTMDetIns')
             return f'{kind}-Ins-{size}' if has_masks else f'{kind}-{size}'

@@ -36,6 +36,8 @@ class UpsamplerCSPPAFPN(StandIn):
                 f"upsample_cfg must be a dict, e.g. dict(type='fade'), got {upsample_cfg!r}"
             )
         asked = 'type' in upsample_cfg
+        if asked and 'mode' in upsample_cfg:  # left over from the host's
+            upsample_cfg = {key: x for key, x in upsample_cfg.items() if key not in stock}
         super().__init__(*args, upsample_cfg=stock if asked else upsample_cfg, **kwargs)
         self.upsamplers = None
         if asked:
