@@ -52,13 +52,19 @@ model = dict(
     ),
 )
 optim_wrapper = dict(
+    constructor='fade_mm.UpsamplerOptimWrapperConstructor',
     optimizer=dict(lr=1e-3, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0, bypass_duplicate=True),
+    paramwise_cfg=dict(
+        norm_decay_mult=0,
+        bias_decay_mult=0,
+        bypass_duplicate=True,
+        upsampler=dict(lr_mult=0.1),  # that the kernels go on looking at the picture
+    ),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', T_max=24, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=30, by_epoch=True, convert_to_iter_based=True),
 ]
-train_cfg = dict(max_epochs=24, val_interval=4)
+train_cfg = dict(max_epochs=30, val_interval=5)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 env_cfg = dict(dist_cfg=dict(backend='gloo'))

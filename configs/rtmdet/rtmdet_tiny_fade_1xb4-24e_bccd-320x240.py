@@ -1,2 +1,0 @@
-_base_ = './rtmdet_tiny_nearest_1xb4-24e_bccd-320x240.py'
-model = dict(neck=dict(upsample_cfg=dict(type='fade')))
