@@ -49,11 +49,10 @@ def test_a_command_builds_the_model_that_it_says(command):
             assert all(up.gate_generator is None for up in ups)
 
 
-@pytest.mark.parametrize(
-    'thread',
-    ['pytorch#158194', 'mmcv#2872', 'mmdetection#10651', 'ultralytics#24497', 'yolov8#43']
-    + ['PaddleDetection PR#833', 'boundary-iou-api#4'],
-)
+THREADS = ('pytorch#158194', 'mmcv#2872', 'mmdetection#10651', 'ultralytics#24497', 'yolov8#43')
+
+
+@pytest.mark.parametrize('thread', [*THREADS, 'PaddleDetection PR#833', 'boundary-iou-api#4'])
 def test_threads_that_were_open_are_answered(thread):
     assert thread in PAGE
 

@@ -184,6 +184,13 @@ class MMDetHost(Host):
         """mmdetection's usual size."""
         return 800, 1280
 
+    def channels(self, model: nn.Module) -> int:
+        """Those of the first convolution, which YOLO's Focus gives four for each."""
+        from mmdet.models.backbones.csp_darknet import Focus
+
+        folded = any(isinstance(m, Focus) for m in model.modules())
+        return super().channels(model) // (4 if folded else 1)
+
     def single_pass(
         self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor'
     ) -> SinglePass:
