@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from fade_mm.errors import SetupError, first_of
-from fade_mm.hosts.backbones import transformer_of
+from fade_mm.hosts.backbones import size_of, transformer_of
 from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
 from fade_mm.hosts.orientation import turned
@@ -34,11 +34,14 @@ class MMDetHost(Host):
         'mmdet.models.reid.base_reid.BaseReID',
     )
     stand_ins = {
+        'CSPNeXtPAFPN': 'csp_pafpn',
         'FPN': 'fpn',
         'FPN_CARAFE': 'fpn_carafe',
         'MSDeformAttnPixelDecoder': 'msdeformattn_pixel_decoder',
+        'PAFPN': 'pafpn',
         'PixelDecoder': 'pixel_decoder',
         'TransformerEncoderPixelDecoder': 'pixel_decoder',
+        'YOLOXPAFPN': 'csp_pafpn',
     }
     task = 'detection'
     names = {
@@ -87,10 +90,14 @@ class MMDetHost(Host):
         return None
 
     def name_of(self, model: dict) -> str | None:
-        """The name of a model with its backbone, and its neck where another is usual."""
+        """The name of a model with its backbone or size, and its neck where another is usual."""
+        kind, size = type_name(model), size_of(model.get('backbone') or {})
+        if size and kind in ('RTMDet', 'YOLOX'):
+            has_masks = type_name(model.get('bbox_head')).startswith('RTMDetIns')
+            return f'{kind}-Ins-{size}' if has_masks else f'{kind}-{size}'
         name = super().name_of(model)
-        has_fpn_carafe = type_name(model.get('neck')) == 'FPN_CARAFE'
-        return f'{name} FPN_CARAFE' if name and has_fpn_carafe else name
+        neck = type_name(model.get('neck'))
+        return f'{name} {neck}' if name and neck in ('FPN_CARAFE', 'PAFPN') else name
 
     def backbone_of(self, backbone: dict) -> str | None:
         return super().backbone_of(backbone) or transformer_of(backbone)
@@ -176,6 +183,13 @@ class MMDetHost(Host):
     def input_size(self, cfg: dict) -> tuple[int, int]:
         """mmdetection's usual size."""
         return 800, 1280
+
+    def channels(self, model: nn.Module) -> int:
+        """Those of the first convolution, which YOLO's Focus gives four for each."""
+        from mmdet.models.backbones.csp_darknet import Focus
+
+        folded = any(isinstance(m, Focus) for m in model.modules())
+        return super().channels(model) // (4 if folded else 1)
 
     def single_pass(
         self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor'
