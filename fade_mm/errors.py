@@ -103,6 +103,17 @@ def unregistered(name: str, registry) -> str:
     return f"no {registry.name} is called '{name}'{hint} (custom_imports brings in one of yours)"
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with what it counts: ``1 file``, ``2 files``.
+
+    Args:
+        number: How many there are.
+        one: What follows a 1.
+        many: What follows any other number. Default: ``one`` with an s.
+    """
+    return f'{number} {one if number == 1 else many or one + "s"}'
+
+
 def first_of(names: Sequence[str]) -> str:
     """The first five of some names in brackets, and whether there are more."""
     return f'({", ".join(names[:5])}{", ..." * (len(names) > 5)})'

@@ -19,6 +19,7 @@ from torch import nn
 
 from fade_mm import run
 from fade_mm.analysis.views import overlay, sheet, watch_upsamplers
+from fade_mm.errors import counted
 from fade_mm.hosts import Host, host_of
 from fade_mm.run.drawn_predictions import distinct_names
 from fade_mm.upsamplers import named_upsamplers
@@ -92,7 +93,10 @@ def find_seconds(host: Host, images: list[Path], given: list[Path] | None) -> di
             )
         given = [there[path.stem] for path in images]
     if len(given) != len(images):
-        raise run.SetupError(f'there are {len(images)} pictures, but {len(given)} --trimaps')
+        raise run.SetupError(
+            f'{counted(len(given), "trimap")} for {counted(len(images), "picture")}; '
+            'give --trimaps a file for each, in their order, or one folder'
+        )
     pairs = dict(zip(images, given, strict=True))
     for path, second in pairs.items():
         if path.is_file():
@@ -164,7 +168,7 @@ def main() -> int:
         second = [seconds[path]] if seconds else []
         for ending, content in predict(model, path, picture, args.show_gate, *second).items():
             cv2.imwrite(str(args.out_dir / f'{names[path]}{ending}.png'), content)
-    print(f'{len(images) - unreadable} of {len(images)} pictures: {args.out_dir}')
+    print(f'{len(images) - unreadable} of {counted(len(images), "picture")}: {args.out_dir}')
     return 1 if unreadable else 0
 
 

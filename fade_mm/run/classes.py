@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from fade_mm.errors import SetupError, first_of
+from fade_mm.errors import SetupError, counted, first_of
 from fade_mm.hosts.base import host_of, unwrapped
 
 from .data import leaves
@@ -31,7 +31,8 @@ def check_classes(model: nn.Module, dataset, dataloader: str) -> None:
             if head.num_classes != len(classes):
                 raise SetupError(
                     f'model.{name}.num_classes is {head.num_classes}, but the data set of '
-                    f'{dataloader} has {len(classes)} classes {first_of(classes)}; '
+                    f'{dataloader} has {counted(len(classes), "class", "classes")} '
+                    f'{first_of(classes)}; '
                     f"set model.{name}.num_classes={len(classes)}, or the data set's "
                     'metainfo.classes, or, if that is as it should be, check_classes=False'
                 )

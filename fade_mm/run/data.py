@@ -11,7 +11,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from fade_mm.errors import SetupError, is_bug
+from fade_mm.errors import SetupError, counted, is_bug, listed
 from fade_mm.hosts.base import Host
 from fade_mm.hosts.configs import dicts
 from fade_mm.hosts.orientation import turn_of
@@ -52,7 +52,8 @@ def check_class_names(dataloader: dict, place: str) -> None:
         if isinstance(classes, str) and not os.path.isfile(classes):
             raise SetupError(
                 f'{place}: metainfo.classes is the text {classes!r}, which would count as '
-                f'{len(classes)} classes; write metainfo=dict(classes=({classes!r},))'
+                f'{counted(len(classes), "class", "classes")}; write '
+                f'metainfo=dict(classes=({classes!r},))'
             )
 
 
@@ -109,8 +110,9 @@ def check_files(dataset: BaseDataset, place: str) -> None:
                 missing.append(path)
     if missing:
         raise SetupError(
-            f'{place}: {len(missing)} files of the data set are missing, the first ones being\n  '
-            + '\n  '.join(missing[:5])
+            f'{place}: '
+            f'{counted(len(missing), "file of the data set is", "files of the data set are")} missing:'
+            f'\n  {listed(missing)}'
         )
 
 

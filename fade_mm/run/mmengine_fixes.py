@@ -13,8 +13,10 @@ from contextlib import contextmanager
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import METRICS, Registry
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
 
 from fade_mm.errors import SetupError, unregistered
 from fade_mm.hosts.base import find
@@ -96,6 +98,31 @@ def check_name(node: object, registry: Registry, scope: str | None) -> None:
     kind = node.get('type') if isinstance(node, dict) else None
     if isinstance(kind, str) and find(registry, kind, scope) is None:
         raise SetupError(unregistered(kind, registry))
+
+
+def watch_channels(model: nn.Module) -> None:
+    """Let a model refuse pictures of which its preprocessor would drop channels in silence.
+
+    mmengine's takes the first three of any number where it turns their order around.
+
+    Args:
+        model: The model, whose preprocessor gets a hook.
+    """
+    for module in model.modules():
+        if isinstance(module, ImgDataPreprocessor) and module._channel_conversion:
+            module.register_forward_pre_hook(_check_channels)
+
+
+def _check_channels(preprocessor: ImgDataPreprocessor, args: tuple) -> None:
+    pictures = args[0]['inputs'] if isinstance(args[0], dict) else ()
+    for picture in pictures if isinstance(pictures, list | tuple | torch.Tensor) else ():
+        if picture.dim() >= 3 and picture.shape[-3] > 3:
+            raise SetupError(
+                f'pictures have {picture.shape[-3]} channels, and model.data_preprocessor would '
+                "drop all but three: read three (color_type='color' in LoadImageFromFile), or set "
+                'its bgr_to_rgb=False, with one number each for mean and std, e.g. mean=[114.0] '
+                f'and std=[57.0], and model.backbone.in_channels={picture.shape[-3]}'
+            )
 
 
 def check_scores(hooks: Iterable[Hook], scores: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from fade_mm.errors import naming_build_errors
 from fade_mm.hosts.base import host_of, in_scope_of
 
+from . import mmengine_fixes
 from .checkpoint import load_fitting, read_checkpoint
 
 
@@ -21,7 +22,9 @@ def build_model(cfg: Config) -> nn.Module:
         SetupError: the model cannot be built.
     """
     with in_scope_of(cfg), naming_build_errors():
-        return MODELS.build(cfg.model).eval()
+        model = MODELS.build(cfg.model).eval()
+    mmengine_fixes.watch_channels(model)
+    return model
 
 
 def init_model(cfg: Config, checkpoint: str, device: str | None = None) -> nn.Module:

@@ -127,7 +127,9 @@ class CheckedRunner(Runner):
             SetupError: a name or an argument in its config is wrong, or a library is missing.
         """
         with naming_build_errors():
-            return super().build_model(model)
+            built = super().build_model(model)
+        mmengine_fixes.watch_channels(built)
+        return built
 
     def build_optim_wrapper(self, optim_wrapper):
         """Build the optimizer.

@@ -1,6 +1,7 @@
 """Bad data stops a run with the file or the key, before training where it can be known."""
 
 import json
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ def test_a_missing_label_is_named_before_training(segmentation_root, tmp_path):
     lost = segmentation_root / 'annotations/training/3.png'
     lost.unlink()
     with pytest.raises(
-        SystemExit, match=f'train_dataloader: 1 files of the data set are missing.*\n.*{lost}'
+        SystemExit, match=f'train_dataloader: 1 file of the data set is missing.*\n.*{lost}'
     ):
         train_camvid(segmentation_root, tmp_path)
     assert not list((tmp_path / 'work').rglob('*.pth'))
@@ -110,8 +111,43 @@ def test_an_annotation_file_that_the_evaluator_misses_is_named(detection_root, t
 def test_a_missing_image_of_a_coco_file_is_named(detection_root, tmp_path):
     content = json.loads((detection_root / 'val.json').read_text())
     (detection_root / 'images' / content['images'][1]['file_name']).unlink()
-    with pytest.raises(SystemExit, match=r'val_dataloader: 1 files .*\n.*val1\.jpg'):
+    with pytest.raises(SystemExit, match=r'val_dataloader: 1 file .*\n.*val1\.jpg'):
         run(
             'train', config(BCCD, 'fade'), '--work-dir', tmp_path / 'b',
             '--cfg-options', *bccd_options(detection_root),
         )  # fmt: skip
+
+
+def test_a_label_map_without_its_picture_is_named(segmentation_root, tmp_path, capfd):
+    from mmengine.runner import IterBasedTrainLoop
+
+    lost = segmentation_root / 'images/validation/1.jpg'
+    lost.unlink()
+    with mock.patch.object(IterBasedTrainLoop, 'run'):
+        train_camvid(segmentation_root, tmp_path)
+    told = [x for x in ''.join(capfd.readouterr()).splitlines() if 'left out' in x]
+    assert len(told) == 1  # nothing of the training set
+    assert 'val_dataloader: 1 label map is left out' in told[0]
+    assert f'no picture {lost} for {segmentation_root / "annotations/validation/1.png"}' in told[0]
+
+
+@pytest.mark.parametrize('quiet', ['a list of pictures', 'a storage'])
+def test_label_maps_are_left_out_in_silence_where_it_is_meant(
+    segmentation_root, tmp_path, capfd, quiet
+):
+    from fade_mm.hosts.mmseg.labels import BaseSegDataset, tell_left_out
+
+    images = segmentation_root / 'images/validation'
+    (images / '1.jpg').unlink()
+    names = tmp_path / 'names.txt'
+    names.write_text('0\n2\n')
+    folders = dict(img_path='images/validation', seg_map_path='annotations/validation')
+    dataset = BaseSegDataset(data_root=str(segmentation_root), data_prefix=folders)
+    tell_left_out(dataset, 'val_dataloader')
+    assert 'val_dataloader: 1 label map is left out' in ''.join(capfd.readouterr())
+    if quiet == 'a storage':
+        dataset.backend_args = dict(backend='petrel')
+    else:
+        dataset.ann_file = str(names)
+    tell_left_out(dataset, 'val_dataloader')
+    assert 'left out' not in ''.join(capfd.readouterr())

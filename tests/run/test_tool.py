@@ -8,7 +8,8 @@ import torch
 from mmengine.registry import HOOKS, METRICS, PARAM_SCHEDULERS, TRANSFORMS
 
 from fade_mm import run as running
-from fade_mm.errors import SetupError, explained, is_bug, naming_build_errors
+from fade_mm.errors import SetupError, counted, explained, is_bug, naming_build_errors
+from fade_mm.run.mmengine_fixes import watch_channels
 from fade_mm.upsamplers import FADE, build_upsampler
 from tests.tools import CAMVID, camvid_options, config, run
 
@@ -105,3 +106,28 @@ def test_the_log_before_the_first_iteration_fits_on_a_screen(segmentation_root, 
     for part in ('System environment', 'Config:', 'Hooks will be executed'):
         assert part in kept
         assert part not in shown
+
+
+@pytest.mark.parametrize('batched', [True, False])
+def test_channels_that_would_be_dropped_are_told_of(batched):
+    from mmengine.model import ImgDataPreprocessor
+
+    def run_on(channels, **options):
+        model = torch.nn.Sequential(ImgDataPreprocessor(**options))
+        watch_channels(model)
+        pictures = torch.ones(2, channels, 6, 8)
+        return model[0](dict(inputs=pictures if batched else list(pictures)))['inputs']
+
+    colours = dict(mean=[1.0] * 3, std=[1.0] * 3)
+    with pytest.raises(SetupError, match=r'4 channels.*bgr_to_rgb=False.*in_channels=4') as error:
+        run_on(4, **colours, bgr_to_rgb=True)
+    assert '\n' not in str(error.value)
+    assert run_on(3, **colours, bgr_to_rgb=True).shape == (2, 3, 6, 8)
+    assert run_on(4, mean=[1.0], std=[1.0]).shape == (2, 4, 6, 8)
+
+
+def test_what_is_counted_has_its_number():
+    assert counted(1, 'file') == '1 file'
+    assert counted(0, 'file') == '0 files'
+    assert counted(1, 'class', 'classes') == '1 class'
+    assert counted(20, 'class', 'classes') == '20 classes'

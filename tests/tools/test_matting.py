@@ -180,7 +180,7 @@ def test_trimaps_are_checked_before_time_is_spent(root, refused, tmp_path):
         return tmp_path / name
 
     refused('the model needs a trimap for each picture: --trimaps')
-    refused('there are 1 pictures, but 2 --trimaps', *[root / 'validation/trimap/0.png'] * 2)
+    refused('2 trimaps for 1 picture;', *[root / 'validation/trimap/0.png'] * 2)
     (tmp_path / 'others').mkdir()
     made('others/b.png', trimap)
     refused(r'others has no trimap 0 for \S+0\.png', tmp_path / 'others')

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.utils import scandir
 from PIL import Image, UnidentifiedImageError
 
-from fade_mm.errors import SetupError, listed
+from fade_mm.errors import SetupError, counted, listed
 from fade_mm.registry import DATASETS
 
 from . import loading, transforms  # noqa: F401  (pipelines name mmcv's transforms, too)
@@ -66,8 +66,8 @@ class MattingDataset(BaseDataset):
         alone = [x['img_path'] for x in samples if not {'alpha_path', 'trimap_path'} & x.keys()]
         if alone:
             raise SetupError(
-                f'{len(alone)} pictures have neither a trimap nor an alpha to make one from:\n  '
-                f'{listed(alone)}'
+                f'{counted(len(alone), "picture has", "pictures have")} neither a trimap '
+                f'nor an alpha to make one from:\n  {listed(alone)}'
             )
         made = sum('trimap_path' not in x for x in samples)
         if made:
@@ -86,8 +86,8 @@ class MattingDataset(BaseDataset):
             names = line.split('\t')
             if len(names) != len(keys):
                 raise SetupError(
-                    f'{self.ann_file}, line {number} has {len(names)} paths; it needs those of '
-                    'picture, alpha and trimap, with tabs between them'
+                    f'{self.ann_file}, line {number} has {counted(len(names), "path")}; it '
+                    'needs those of picture, alpha and trimap, with tabs between them'
                 )
             paths = (os.path.join(self.data_root, name) for name in names)
             samples.append(dict(zip(keys, paths, strict=True)))
@@ -101,8 +101,8 @@ class MattingDataset(BaseDataset):
         missing = [x['img_path'] for x in samples if 'alpha_path' not in x]
         if missing and 'alpha_path' in self.data_prefix:
             raise SetupError(
-                f'{len(missing)} pictures have no alpha of their name in '
-                f'{self.data_prefix["alpha_path"]}:\n  {listed(missing)}'
+                f'{counted(len(missing), "picture has", "pictures have")} no alpha of '
+                f'the same name in {self.data_prefix["alpha_path"]}:\n  {listed(missing)}'
             )
         return samples
 
@@ -274,7 +274,8 @@ def _pair(samples: list[dict], places: dict, key: str, other: str) -> None:
     if places[other].endswith('.txt'):
         if len(paths) != len(samples):
             raise SetupError(
-                f'{places[other]} has {len(paths)} lines; there are {len(samples)} pictures'
+                f'{places[other]} has {counted(len(paths), "line")}; it needs one for each of '
+                f'{counted(len(samples), "picture")}'
             )
         partners = paths
     else:

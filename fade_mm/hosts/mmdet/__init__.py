@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 from torch import nn
 
-from fade_mm.errors import SetupError, first_of
+from fade_mm.errors import SetupError, counted, first_of
 from fade_mm.hosts.backbones import size_of, transformer_of
 from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
@@ -240,7 +240,8 @@ class NotedNames:
         unknown = [x for x in dict.fromkeys(asked) if x not in names]
         if unknown:
             raise SetupError(
-                f'{self.place}: {path} has {sum(x in unknown for x in asked)} annotations with '
+                f'{self.place}: {path} has '
+                f'{counted(sum(x in unknown for x in asked), "annotation")} with '
                 f'category_id {", ".join(map(str, unknown[:5]))}, and no category of that id; it '
                 f'has {", ".join(f"{key} ({name})" for key, name in list(names.items())[:5])}. '
                 'If they may be left out, check_classes=False'

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmengine.dist import is_main_process
 from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
-from fade_mm.errors import SetupError
+from fade_mm.errors import SetupError, counted
 from fade_mm.hosts.backbones import transformer_of
 from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import dicts, metrics_of, type_name
@@ -78,6 +79,10 @@ class MMSegHost(Host):
                 f'{place}: the data set has labels, but no class names; write '
                 f"{place}.dataset.metainfo=dict(classes=('background', ...), palette=[...])"
             )
+        if is_main_process():
+            from .labels import tell_left_out
+
+            tell_left_out(dataset, place)
 
     def watch(self, dataset) -> None:
         from mmseg.datasets.transforms import LoadAnnotations
@@ -98,7 +103,8 @@ class MMSegHost(Host):
         if labels.numel() and labels.max() >= classes:
             raise SetupError(
                 f'{sample.get("seg_map_path")} has label {labels.max()}, but the data set has '
-                f'{classes} classes, 0 to {classes - 1}, and {ignore_index} for ignored pixels'
+                f'{counted(classes, "class", "classes")}, 0 to {classes - 1}, and '
+                f'{ignore_index} for ignored pixels'
             )
 
     def keep_predictions(self, cfg: dict, path: str) -> None:
