@@ -111,8 +111,8 @@ def check_files(dataset: BaseDataset, place: str) -> None:
     if missing:
         raise SetupError(
             f'{place}: '
-            f'{counted(len(missing), "file of the data set is", "files of the data set are")} missing:'
-            f'\n  {listed(missing)}'
+            f'{counted(len(missing), "file of the data set is", "files of the data set are")} '
+            f'missing:\n  {listed(missing)}'
         )
 
 
