@@ -57,13 +57,15 @@ def _fake_backward(grad, *arguments):
     return [x for x in problem.empty_gradients(needed) if x is not None]
 
 
-def _setup_context(ctx, inputs, output):
+def setup_context(ctx, inputs, output):
+    """Keep what `backward` needs."""
     tensors, ctx.options = inputs[:5], inputs[5:]
     ctx.backend = backend.preferred_backend()
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx, grad):
+def backward(ctx, grad):
+    """Gradients of all arguments, None where there are none."""
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:5]
     if torch.is_grad_enabled() and not is_tracing():
         grads = _differentiable_backward(grad, tensors, ctx.options, needed)
@@ -82,7 +84,7 @@ def _differentiable_backward(grad, tensors, options, needed) -> tuple[Tensor, ..
     return torch.autograd.grad(y, asked, grad, create_graph=True)
 
 
-gated_reassemble.register_autograd(_backward, setup_context=_setup_context)
+gated_reassemble.register_autograd(backward, setup_context=setup_context)
 
 
 def _without_autocast(op: OpOverloadPacket) -> Callable:

@@ -13,7 +13,8 @@ try:
 except ImportError as error:
     _kernels, _import_error = None, str(error)
 
-_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}  # as in csrc/kernel.h
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+"""What it computes in, and the number of each in csrc/kernel.h."""
 
 
 def is_built() -> bool:
@@ -25,7 +26,7 @@ def why_not(*tensors: Tensor) -> str | None:
     """Why this backend cannot compute with the tensors; None if it can."""
     if any(x.device.type != 'cpu' for x in tensors):
         return 'it computes on CPUs only'
-    wrong = [str(x.dtype) for x in tensors if x.dtype not in _DTYPES]
+    wrong = [str(x.dtype) for x in tensors if x.dtype not in DTYPES]
     if wrong:
         return f'it computes in float32, float64 and bfloat16, not in {wrong[0]}'
     if not is_built():
@@ -84,4 +85,4 @@ def _plain(problem: Problem) -> tuple:
 
 def _view(x: Tensor | None) -> tuple | None:
     """Where a tensor's values lie; it must be kept until they are read."""
-    return None if x is None else (x.data_ptr(), _DTYPES[x.dtype], x.stride())
+    return None if x is None else (x.data_ptr(), DTYPES[x.dtype], x.stride())
