@@ -32,6 +32,7 @@ try:  # what PyTorch keeps to itself; without it, every call goes by `torch.libr
         _of_inference = _dispatch_keys(torch.empty(0, device='cpu'))
     # Those of tensors that are just values on a CPU: no subclass, no wrapper, no lazy negation.
     _PLAIN = (_dispatch_keys(torch.empty(0, device='cpu')), _of_inference)
+    _AUTOGRAD = DispatchKey.AutogradFunctionality
     IS_KNOWN = True
 except (ImportError, AttributeError):
     IS_KNOWN = False
@@ -66,10 +67,12 @@ def gated_reassemble(*arguments) -> Tensor:
     """As the operator of that name, with arguments that `takes` agrees to."""
     *tensors, scale_factor, softmax = arguments
     _check(scale_factor, softmax, *(None if x is None else x.shape for x in tensors))
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
-        # Within a kernel written in Python, autograd is left out whatever the tensors are.
-        if not _dispatch_tls_is_dispatch_key_excluded(DispatchKey.AutogradCPU):
-            return _GatedReassemble.apply(*arguments)
+    needs_graph = torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in tensors
+    )
+    # Within an operator's kernel that is written in Python, autograd is left out.
+    if needs_graph and not _dispatch_tls_is_dispatch_key_excluded(_AUTOGRAD):
+        return _GatedReassemble.apply(*arguments)
     return cpu.forward(Problem(*arguments, checked=True))
 
 
