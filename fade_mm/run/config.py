@@ -14,6 +14,7 @@ from fade_mm import upsamplers
 from fade_mm.errors import SetupError, unavailable
 from fade_mm.hosts.base import host_of
 from fade_mm.hosts.configs import dicts, type_name
+from fade_mm.openmmlab import command
 from fade_mm.registry import HOSTS
 
 from . import mmengine_fixes
@@ -141,7 +142,7 @@ def _read(name: str) -> Config:
     if library and not importlib.util.find_spec(library):  # mmengine would run pip
         package = MODULE2PACKAGE.get(library)
         known = (
-            f'is not installed; run: pip install {package}'
+            f'is not installed; run: {command(package)}'
             if package
             else f'is no library of OpenMMLab; there are {" and ".join(_libraries())}'
         )
