@@ -42,6 +42,10 @@ EXTRAS = {
     'onnx': ['onnx', 'onnxruntime', 'onnxscript'],
 }
 EXTRAS['all'] = sorted({name for names in EXTRAS.values() for name in names})
+EXTRAS['tests'] = [
+    line.partition('#')[0].strip()
+    for line in (ROOT / 'requirements/tests.txt').read_text().splitlines()
+]
 
 
 class BuildKernels(build_ext):

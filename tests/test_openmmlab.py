@@ -75,11 +75,9 @@ def test_the_names_of_the_package_are_its_layers():
         assert getattr(fade_mm, name) is getattr(upsamplers, name)
         assert name in dir(fade_mm)
     with pytest.raises(AttributeError, match='no attribute'):
-        fade_mm.FPNs
+        getattr(fade_mm, 'FADEs')  # noqa: B009
 
 
 def test_importing_the_package_imports_nothing_else():
-    code = (
-        'import sys, fade_mm; print(*sorted(x for x in sys.modules if x[:5] in ("torch", "fade_")))'
-    )
-    assert output_of('-c', code).split() == ['fade_mm']
+    code = 'import sys, fade_mm; print([x for x in sys.modules if x[:5] in ("torch", "fade_")])'
+    assert output_of('-c', code).strip() == "['fade_mm']"

@@ -10,6 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FOLDERS = ['configs', 'docs', 'fade_mm', 'requirements', 'tests', 'tools']
 FILES = [
+    'CHANGELOG.md',
+    'CITATION.cff',
+    'CONTRIBUTING.md',
     'LICENSE',
     'MANIFEST.in',
     'Makefile',
