@@ -8,6 +8,10 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 
+# The first releases that fade_mm runs on do not say; there, `torch.export` fixes the sizes that it sees.
+is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+
+
 def is_tracing() -> bool:
     """Whether sizes may be symbolic, so that no Python code may depend on them."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
