@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-
-# The first releases that fade_mm runs on do not say; there, `torch.export` fixes the sizes that it sees.
 is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+"""Whether `torch.export` looks on; releases that cannot say fix the sizes that they see."""
 
 
 def is_tracing() -> bool:

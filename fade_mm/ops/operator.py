@@ -1,6 +1,7 @@
 """``fade_mm::gated_reassemble`` in `torch.library`: what autograd, compile and export see."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -105,7 +106,8 @@ _autocast = torch.library.Library('fade_mm', 'IMPL')
 for _name in ('gated_reassemble', 'gated_reassemble_backward'):
     for _device in ('CPU', 'CUDA', 'XPU', 'MPS', 'PrivateUse1'):
         _rule = _without_autocast(getattr(torch.ops.fade_mm, _name))
-        _autocast.impl(_name, _rule, f'Autocast{_device}')
+        with suppress(RuntimeError):  # a release that has no autocast there
+            _autocast.impl(_name, _rule, f'Autocast{_device}')
 
 
 @register_flop_formula(torch.ops.fade_mm.gated_reassemble)
