@@ -26,11 +26,11 @@ from fade_mm import build_upsampler
 from fade_mm.ops import backends, use_backend
 
 torch.manual_seed(0)
-en, de = torch.randn(2, 16, 30, 30), torch.randn(2, 16, 15, 15)
+en, de = torch.randn(2, 64, 14, 14), torch.randn(2, 64, 7, 7)
 assert backends(en, de)['cpu'] is None, backends(en, de)  # the kernel, not what stands in for it
 for build in (A2U, CARAFE, FADE, DySample, FADELite, FreqFusion, IndexNet, SAPA):
-    assert build(16)(en, de).shape == en.shape, build
-up = build_upsampler(dict(type='fade'), 16, 16)
+    assert build(64)(en, de).shape == en.shape, build
+up = build_upsampler(dict(type='fade'), 64, 64)
 found = []
 for name in ('cpu', 'reference'):
     with use_backend(name):

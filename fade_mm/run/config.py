@@ -138,6 +138,7 @@ def monitor_upsamplers(cfg: Config) -> None:
 
 
 def _read(name: str) -> Config:
+    mmengine_fixes.find_forks()
     library = name.partition('::')[0] if '::' in name else None
     if library and not importlib.util.find_spec(library):  # mmengine would run pip
         package = MODULE2PACKAGE.get(library)
