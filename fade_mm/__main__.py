@@ -1,0 +1,5 @@
+"""``python -m fade_mm COMMAND ...``, as ``fade-mm COMMAND ...``."""
+
+from fade_mm.cli import main
+
+main()
