@@ -6,10 +6,12 @@ C++ compiler is found. Without it everything works, more slowly.
 
 import platform
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
@@ -67,6 +69,21 @@ def cpu_kernel() -> dict:
     return {'ext_modules': [extension], 'cmdclass': {'build_ext': Build}}
 
 
+class BuildPackage(build_py):
+    """Puts configs and tools into a wheel, where mim and `fade_mm.shipped` look for them."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # they are found in the checkout
+            return
+        place = Path(self.build_lib, 'fade_mm/.mim')
+        shutil.rmtree(place, ignore_errors=True)
+        for name in ('configs', 'tools'):
+            shutil.copytree(name, place / name, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy('model-index.yml', place)
+
+
+KERNEL = cpu_kernel()
 setup(
     name='fade_mm',
     version=re.search(r"__version__ = '(.+)'", (ROOT / 'fade_mm/__init__.py').read_text())[1],
@@ -88,5 +105,7 @@ setup(
         'rich',
     ],
     extras_require={name: requirements(name) for name in ('mmdet', 'mmseg', 'onnx', 'tests')},
-    **cpu_kernel(),
+    entry_points={'console_scripts': ['fade-mm = fade_mm.cli:main']},
+    ext_modules=KERNEL.get('ext_modules', []),
+    cmdclass={'build_py': BuildPackage, **KERNEL.get('cmdclass', {})},
 )

@@ -7,6 +7,8 @@ OpenMMLab's mim looks for them.
 from difflib import get_close_matches
 from pathlib import Path
 
+from fade_mm.errors import SetupError
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -28,16 +30,28 @@ def find_config(name: str) -> Path | None:
     return known[found[0]] if len(found) == 1 else None
 
 
-def near_configs(name: str) -> list[str]:
-    """The names of our configs that are most like one that does not exist, three at most."""
-    wanted = _bare(name)
+def config_file(name: str) -> Path:
+    """The file of one of our configs, by a name as in `find_config`.
+
+    Raises:
+        SetupError: none has the name.
+    """
+    found = find_config(name)
+    if found is None:
+        near = _near(_bare(name))
+        hint = f'; the nearest of ours: {", ".join(near)}' if near else ''
+        raise SetupError(f'there is no config {name}{hint}')
+    return found
+
+
+def _near(wanted: str) -> list[str]:
+    """The names most like one that does not exist, three at most."""
     known = [x for x in _configs() if not x.startswith('_base_/')]
     longer = [x for x in known if wanted and wanted in x]
     if longer:
         return sorted(longer, key=len)[:3]
     short = {x.rpartition('/')[2]: x for x in known}
-    alike = get_close_matches(wanted.rpartition('/')[2], short, 3)
-    return [short[x] for x in alike]
+    return [short[x] for x in get_close_matches(wanted.rpartition('/')[2], short, 3)]
 
 
 def _bare(name: str) -> str:

@@ -32,7 +32,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='example:\n  %(prog)s > env.txt',
+        epilog='for example:\n  %(prog)s > env.txt',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser.parse_args()
@@ -43,7 +43,10 @@ def machine() -> Iterator[tuple[str, str]]:
     yield 'fade_mm', f'{fade_mm.__version__}{commit()}, {Path(fade_mm.__file__).parent}'
     yield 'Python', f'{platform.python_version()}, {sys.executable}'
     yield 'system', f'{platform.platform()}, {" ".join(platform.libc_ver())}'.rstrip(', ')
-    yield 'CPU', f'{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch'
+    yield (
+        'CPU',
+        f'{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of torch',
+    )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             major, minor = torch.cuda.get_device_capability(index)

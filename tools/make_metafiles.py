@@ -1,4 +1,4 @@
-"""Make model-index.yml and the metafile.yml of each folder of configs, as mim and mmengine read them.
+"""Make model-index.yml and the metafile.yml of each folder of configs, which mim reads.
 
 The figures are those that are published (fade_mm/papers/tables.yml) and those of our runs
 (docs/results.yml); of each it is said which. It writes into the checkout.
@@ -91,18 +91,18 @@ TASKS = {  # by what evaluations call their scores: what metafiles call them
     'Object Detection': {'coco/bbox_mAP': 'box AP'},
     'Instance Segmentation': {'coco/segm_mAP': 'mask AP'},
     'Panoptic Segmentation': {
-        f'coco_panoptic/{key}': key.replace('_', '-') for key in ('PQ', 'PQ_th', 'PQ_st', 'SQ', 'RQ')
+        f'coco_panoptic/{key}': key.replace('_', '-')
+        for key in ('PQ', 'PQ_th', 'PQ_st', 'SQ', 'RQ')
     },
     'Image Matting': {key: key for key in ('SAD', 'MSE', 'Grad', 'Conn')},
     'Depth Estimation': {
-        key: key
-        for key in ('d1', 'd2', 'd3', 'abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10')
+        key: key for key in ('d1', 'd2', 'd3', 'abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10')
     },
 }
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__, epilog='example:\n  %(prog)s --check')
+    parser = run.ToolParser(__doc__, '--check')
     parser.add_argument('--check', action='store_true', help='write nothing, fail if they differ')
     return parser.parse_args()
 
@@ -128,9 +128,7 @@ def published() -> Iterator[tuple[str, str, list[dict]]]:
     for row in tables.read_rows():
         if row.config and '::' not in row.config:
             config = Path(row.config).relative_to(ROOT).as_posix()
-            scores = {
-                row.metric_keys[name]: float(x) for name, x in row.published_metrics.items()
-            }
+            scores = {row.metric_keys[name]: float(x) for name, x in row.published_metrics.items()}
             origin = f'published: {row.source}'
             yield config, row.upsampler, list(entries(data_of(row.stem), scores, origin))
 

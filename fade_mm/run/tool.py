@@ -18,11 +18,14 @@ class ToolParser(argparse.ArgumentParser):
 
     Args:
         description: The docstring.
+        *examples: Arguments of calls to show below all else.
         **kwargs: As in ``ArgumentParser``.
     """
 
-    def __init__(self, description: str | None = None, **kwargs) -> None:
+    def __init__(self, description: str | None = None, *examples: str, **kwargs) -> None:
         kwargs['formatter_class'] = argparse.RawDescriptionHelpFormatter
+        if examples:
+            kwargs['epilog'] = '\n  %(prog)s '.join(['for example:', *examples])
         super().__init__(description=description, **kwargs)
         self.add_argument(
             '--traceback',
