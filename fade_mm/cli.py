@@ -2,8 +2,8 @@
 
 import ast
 import os
-import runpy
 import sys
+import types
 from difflib import get_close_matches
 
 from fade_mm import __version__, shipped
@@ -64,11 +64,14 @@ def purpose(script: str) -> str:
 
 
 def run(command: str, arguments: list[str]) -> None:
-    """Run a command's script as if it were called by itself."""
-    sys.argv = [f'fade-mm {command}', *arguments]
+    """Run a command's script as if it were called by itself, under the command's name."""
     script = shipped.root() / 'tools' / COMMANDS[command]
+    module = types.ModuleType('__main__')
+    module.__file__ = str(script)  # which processes that it starts import
+    sys.modules['__main__'] = module
+    sys.argv = [f'fade-mm {command}', *arguments]
     try:
-        runpy.run_path(str(script), run_name='__main__')
+        exec(compile(script.read_text(encoding='utf-8'), str(script), 'exec'), vars(module))
     except ModuleNotFoundError as error:
         package = (error.name or '').partition('.')[0]
         if package == 'fade_mm' or os.environ.get('FADE_MM_DEBUG', '0') != '0':

@@ -46,11 +46,10 @@ def config_file(name: str) -> Path:
 
 def _near(wanted: str) -> list[str]:
     """The names most like one that does not exist, three at most."""
-    known = [x for x in _configs() if not x.startswith('_base_/')]
-    longer = [x for x in known if wanted and wanted in x]
+    short = {x.rpartition('/')[2]: x for x in _configs() if not x.startswith('_base_/')}
+    longer = [x for file, x in short.items() if x.startswith(wanted) or file.startswith(wanted)]
     if longer:
         return sorted(longer, key=len)[:3]
-    short = {x.rpartition('/')[2]: x for x in known}
     return [short[x] for x in get_close_matches(wanted.rpartition('/')[2], short, 3)]
 
 

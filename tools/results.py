@@ -10,6 +10,8 @@ from fade_mm import run
 from fade_mm.run import result_tables, results
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
+if not DOCS.is_dir():  # installed without them
+    DOCS = Path('docs')
 
 
 def parse_args() -> argparse.Namespace:

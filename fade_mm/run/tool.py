@@ -25,7 +25,8 @@ class ToolParser(argparse.ArgumentParser):
     def __init__(self, description: str | None = None, *examples: str, **kwargs) -> None:
         kwargs['formatter_class'] = argparse.RawDescriptionHelpFormatter
         if examples:
-            kwargs['epilog'] = '\n  %(prog)s '.join(['for example:', *examples])
+            lines = [f'  %(prog)s {example}'.rstrip() for example in examples]
+            kwargs['epilog'] = '\n'.join(['for example:', *lines])
         super().__init__(description=description, **kwargs)
         self.add_argument(
             '--traceback',
