@@ -18,11 +18,13 @@ class ParsedError(Exception):
     """A tool has read its arguments, and would start."""
 
 
+@pytest.fixture(autouse=True)
+def main_module_stays(monkeypatch):
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__'])
+
+
 def call(command, *arguments):
-    with (
-        mock.patch.dict(sys.modules),
-        mock.patch.object(sys, 'argv', ['fade-mm', command, *arguments]),
-    ):
+    with mock.patch.object(sys, 'argv', ['fade-mm', command, *arguments]):
         cli.main()
 
 

@@ -64,14 +64,14 @@ def heir(tmp_path):
     """A config elsewhere that takes a part out of what it inherits."""
     path = tmp_path / 'mine.py'
     path.write_text(
-        f"_base_ = 'fade_mm::{FADE}.py'\nmodel = _base_.model\nmodel.test_cfg = dict(mode='whole')\n"
+        f"_base_ = 'fade_mm::{FADE}.py'\nmodel = _base_.model\nmodel.decode_head.channels = 32\n"
     )
     return path
 
 
 def test_ours_are_inherited_from_elsewhere(heir):
     for cfg in (load_config(str(heir)), Config.fromfile(heir)):
-        assert cfg.model.decode_head == load_config(FADE).model.decode_head
+        assert cfg.model.decode_head == {**load_config(FADE).model.decode_head, 'channels': 32}
     assert build_model(load_config(str(heir))).decode_head.upsamplers
 
 
