@@ -28,6 +28,8 @@ COMMANDS = {  # each a file below tools/
     'env': 'env.py',
 }
 
+_PIP_NAMES = {'cv2': 'opencv-python', 'yaml': 'pyyaml'}
+
 
 def main() -> None:
     """Run the command that ``sys.argv`` names, with the rest as its arguments."""
@@ -76,4 +78,8 @@ def run(command: str, arguments: list[str]) -> None:
         package = (error.name or '').partition('.')[0]
         if package == 'fade_mm' or os.environ.get('FADE_MM_DEBUG', '0') != '0':
             raise
-        sys.exit(f'error: fade-mm {command} needs {package}, which is not installed')
+        if package.startswith('mm'):
+            how = "; README's set-up says how: it needs torch first"
+        else:
+            how = f': pip install {_PIP_NAMES.get(package, package)}'
+        sys.exit(f'error: fade-mm {command} needs {package}, which is not installed{how}')
