@@ -21,6 +21,7 @@ COMMANDS = {  # each a file below tools/
     'convert-depth': 'dataset_converters/depth_from_8bit.py',
     'make-shapes': 'dataset_converters/make_shapes.py',
     'compare-depth': 'compare_depth.py',
+    'compare-mattes': 'compare_mattes.py',
     'benchmark': 'benchmark_ops.py',
     'benchmark-train': 'benchmark_train.py',
     'benchmark-boundary-ap': 'benchmark_boundary_ap.py',

@@ -5,7 +5,6 @@ scale, and each model's relative error at the pixels that count and are near a d
 its mean there. The pictures are spread evenly over the set, unless --pictures names others.
 """
 
-import argparse
 import warnings
 from pathlib import Path
 
@@ -13,44 +12,17 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 import cv2
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mmengine.config import DictAction
-from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, METRICS
-from torch import nn
+from mmengine.registry import METRICS
 
 from fade_mm import run
 from fade_mm.hosts.base import in_scope_of
 from fade_mm.hosts.configs import metrics_of, type_name
 from fade_mm.metrics import DepthMetric
-from fade_mm.run.naming import upsampler_of
+from fade_mm.run.side_by_side import SideBySideParser, chosen, models_of, predicted
 
 LARGEST_ERROR = 0.5  # of the scale of relative errors
-
-
-def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(
-        __doc__,
-        'work_dirs/A/A.py work_dirs/A/iter_1200.pth work_dirs/B/B.py work_dirs/B/iter_1200.pth '
-        '--out depth.png',
-    )
-    parser.add_argument(
-        'models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model'
-    )
-    parser.add_argument('--out', type=Path, required=True, help='the .png file to write')
-    parser.add_argument(
-        '--pictures', nargs='+', metavar='NAME', help="names of the test set's pictures"
-    )
-    parser.add_argument('--rows', type=int, default=3, help='how many, without names (default: 3)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
-    args = parser.parse_args()
-    if len(args.models) % 2:
-        parser.error('each model is a config and a checkpoint')
-    if args.out.suffix != '.png' or args.rows < 1:
-        parser.error('--out must end in .png, and --rows be positive')
-    return args
 
 
 def metric_of(cfg) -> DepthMetric:
@@ -64,26 +36,10 @@ def metric_of(cfg) -> DepthMetric:
     raise run.SetupError('the config has no fade_mm.DepthMetric in test_evaluator')
 
 
-def chosen(dataset, names: list[str] | None, rows: int) -> list[int]:
-    """Which pictures of a data set to show."""
-    if not names:
-        count = min(rows, len(dataset))
-        return [int((i + 0.5) * len(dataset) / count) for i in range(count)]
-    stems = [Path(dataset.get_data_info(i)['img_path']).stem for i in range(len(dataset))]
-    missing = [name for name in names if name not in stems]
-    if missing:
-        raise run.SetupError(
-            f'the test set has no picture {", ".join(missing)}, but {stems[0]}, ...'
-        )
-    return [stems.index(name) for name in names]
-
-
-def predict(model: nn.Module, dataset, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted and true depth of a picture, in metres."""
-    with in_scope_of(model.cfg), torch.no_grad():
-        sample = model.test_step(pseudo_collate([dataset[index]]))[0]
+def maps_of(result) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted and true depth, in metres."""
     return tuple(
-        sample.get(name).data.squeeze(0).double().cpu().numpy()
+        result.get(name).data.squeeze(0).double().cpu().numpy()
         for name in ('pred_depth_map', 'gt_depth_map')
     )
 
@@ -122,21 +78,17 @@ def draw(names: list[str], rows: list[dict], path: Path) -> None:
 
 
 def main() -> None:
-    args = parse_args()
-    pairs = list(zip(args.models[::2], args.models[1::2], strict=True))
-    run.check_weights([checkpoint for _, checkpoint in pairs])
+    args = SideBySideParser(__doc__).parse_args()
     names, rows = [], []
-    for config, checkpoint in pairs:
-        cfg = run.load_config(config, args.cfg_options)
+    for name, cfg, model, dataset in models_of(args, metric_of):
         metric = metric_of(cfg)
-        model = run.init_model(cfg, checkpoint)
-        with in_scope_of(cfg):
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        names.append(upsampler_of(cfg) or Path(config).stem)
-        for place, index in enumerate(chosen(dataset, args.pictures, args.rows)):
-            pred, truth = predict(model, dataset, index)
+        paths = [Path(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
+        names.append(name)
+        stems = [path.stem for path in paths]
+        for place, index in enumerate(chosen(stems, args.pictures, args.rows)):
+            pred, truth = maps_of(predicted(model, dataset[index]))
             if place == len(rows):
-                image = cv2.imread(dataset.get_data_info(index)['img_path'])[..., ::-1]
+                image = cv2.imread(str(paths[index]))[..., ::-1]
                 rows.append(
                     dict(image=image, truth=truth, known=truth > 0, preds=[], errors=[], means=[])
                 )

@@ -82,7 +82,7 @@ DATA = {  # by the last part of a config's name
     'camvid': 'CamVid',
     'coco': 'COCO',
     'composition-1k': 'Composition-1K',
-    'matting': 'small mattes',
+    'matting': 'matting',
     'nyu': 'NYU Depth v2',
     'shapes': 'shapes',
 }

@@ -7,8 +7,17 @@ _base_ = [
 # A crop is 6 x 6 points for the context: the published dilations (6, 12, 18) would reach beyond it,
 # and meet neighbours for the first time in whole pictures.
 model = dict(base_channels=24, dilations=(1, 1, 2, 3))
-# One rate for all layers, upsamplers included: it rises to 2e-3 and falls, once.
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='Adam', lr=2e-3))
-param_scheduler = dict(type='OneCycleLR', by_epoch=False, eta_max=2e-3, total_steps=1500)
+# The rate rises to 2e-3 and falls, once. (OneCycleLR, which does that too, gives all layers its own
+# `eta_max`, whatever `paramwise_cfg` says.)
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='fade_mm.UpsamplerOptimWrapperConstructor',
+    optimizer=dict(type='Adam', lr=2e-3),
+    paramwise_cfg=dict(upsampler=dict(lr_mult=0.1)),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.04, by_epoch=False, begin=0, end=450),
+    dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=False, begin=450, end=1500, T_max=1050),
+]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=1500, val_interval=500)
 randomness = dict(seed=0)

@@ -10,9 +10,10 @@ A page says in a comment which runs a table shows and how, and the table follows
     <!-- end -->
 
 ``columns`` are headings and names of scores, ``digits`` how many there are after the point (2, if
-left out). All else are fields of a run with a pattern that its value must match (``*`` stands for
-anything). A row is an upsampler, in the order of their first runs. ``curves`` in place of ``runs``
-shows the scores on the way, a column a step.
+left out), ``unnamed`` are patterns of options that all rows share, so that none names them. All else
+are fields of a run with a pattern that its value must match (``*`` stands for anything). A row is
+an upsampler, in the order of their first runs, with one set of options. ``curves`` in place of
+``runs`` shows the scores on the way, a column a step.
 """
 
 import re
@@ -73,11 +74,12 @@ def table(kind: str, definition: str, runs: Iterable[dict]) -> str:
     if not isinstance(where, dict) or 'columns' not in where:
         raise SetupError(f'a table of runs needs columns, got {definition!r}')
     columns, digits = where.pop('columns'), where.pop('digits', 2)
+    unnamed = where.pop('unnamed', [])
     chosen = select(runs, **where)
     if not chosen:
         raise SetupError(f'no run has {where}')
     make = _scores if kind == 'runs' else _curves
-    header, rows = make(_by_upsampler(chosen), columns, digits)
+    header, rows = make(_by_upsampler(chosen, unnamed), columns, digits)
     rule = '|---' * len(header) + '|'
     header, *body = (f'| {" | ".join(cells)} |' for cells in [header, *rows])
     return '\n'.join([header, rule, *body])
@@ -110,11 +112,15 @@ def _published(scores: dict[str, float], name: str) -> float | None:
     return scores[name] * (100 if name.startswith('coco') else 1)
 
 
-def _by_upsampler(runs: list[dict]) -> dict[str, list[dict]]:
+def _by_upsampler(runs: list[dict], unnamed: list[str]) -> dict[str, list[dict]]:
     """Runs by the name of their row, which says what was overridden in the config, by seed."""
     rows = {}
     for run in runs:
-        options = (f'{name}={value}' for name, value in run['options'].items())
+        options = (
+            f'{name}={value}'
+            for name, value in run['options'].items()
+            if not any(fnmatchcase(name, pattern) for pattern in unnamed)
+        )
         rows.setdefault(', '.join([run['upsampler'], *options]), []).append(run)
     for members in rows.values():
         members.sort(key=lambda run: (run['seed'] is None, run['seed'] or 0))

@@ -96,7 +96,9 @@ def test_small_recipe_is_one_cycle_of_its_length():
     name = 'configs/matting/a2u-matting_r34-w24_fade_1xb8-1500_matting-96x96.py'
     cfg = load_config(str(ROOT / name))
     assert cfg.model.base_channels == 3 / 8 * 64
-    assert cfg.param_scheduler.total_steps == cfg.train_cfg.max_iters == 1500
+    rises, falls = cfg.param_scheduler
+    assert rises.end == falls.begin
+    assert falls.begin + falls.T_max == falls.end == cfg.train_cfg.max_iters == 1500
     assert cfg.train_dataloader.batch_size == 8
     train, test = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset.datasets[0]
     assert train.holdout == test.holdout == 6

@@ -53,6 +53,12 @@ def test_other_options_are_another_row():
     ]
 
 
+def test_what_rows_share_is_not_named():
+    runs = [run('FADE', i, options={'train.a': 5, 'lr': i}, mIoU=1.0) for i in (1, 2)]
+    made = lines("{columns: {IoU: mIoU}, unnamed: ['train.*']}", runs)
+    assert [line.split('|')[1].strip() for line in made[2:]] == ['FADE, lr=1', 'FADE, lr=2']
+
+
 def test_unknown_scores_and_seeds():
     assert summary([1.0, None, 2.0], 1) == '1.5 ± 0.7 (1.0, ?, 2.0)'
     assert summary([None]) == ''

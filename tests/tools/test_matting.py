@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from fade_mm.hosts import host_of
 from fade_mm.run import build_model, load_config
 from tests.tools import ROOT, run
 
@@ -215,14 +217,27 @@ def test_is_timed(root, capsys):
     assert re.search(r'timed *│ +\S+ │ +\d', capsys.readouterr().out)
 
 
+def let_alpha_vary(model, picture, trimap):
+    """Scale an untrained model's last layers, so that its alpha is neither 0 nor 1."""
+    seen, norm, last = [], model.network.pred[0][1], model.network.pred[1]
+    handle = norm.register_forward_hook(lambda *args: seen.append(args[-1]))
+    host_of(model).predict(model.eval(), picture, trimap)
+    handle.remove()
+    factor = 0.2 / seen[0].std()
+    with torch.no_grad():
+        norm.bias.copy_(0.5 + factor * (norm.bias - seen[0].mean()))
+        norm.weight.mul_(factor)
+        last.weight.abs_().div_(last.weight.sum())
+
+
 @pytest.mark.slow
 def test_is_exported(root, tmp_path, capsys):
     onnx = pytest.importorskip('onnx')
     runtime = pytest.importorskip('onnxruntime')
     torch.manual_seed(0)
     model = build_model(load_config(str(CONFIG), small(root)))
-    with torch.no_grad():
-        model.network.pred[1].weight.mul_(20)  # alpha is neither 0 nor 1
+    folder = root / 'validation'
+    let_alpha_vary(model, folder / 'image/0.png', folder / 'trimap/0.png')
     weights, out = tmp_path / 'weights.pth', tmp_path / 'matting.onnx'
     torch.save(model.state_dict(), weights)
     run('export_onnx', CONFIG, weights, out, '--shape', '64', '80', *options(root))
@@ -231,7 +246,6 @@ def test_is_exported(root, tmp_path, capsys):
     assert '\n64x80 ' in printed
     assert '\n48x80 ' in printed
     assert 'multiples of 16' in onnx.load(out).doc_string
-    folder = root / 'validation'
     picture, trimap = (cv2.imread(str(folder / f'{x}/0.png'), -1) for x in ('image', 'trimap'))
     inputs = {}
     for name, x in (('image', picture), ('trimap', trimap[..., None])):
@@ -245,3 +259,33 @@ def test_is_exported(root, tmp_path, capsys):
     expected = cv2.imread(str(tmp_path / 'demo/0.alpha.png'), -1)
     assert expected[trimap == 128].std() > 10
     assert np.abs(np.rint(255 * alpha[0, 0, :75, :90]) - expected).max() <= 1
+
+
+def test_models_are_laid_side_by_side_at_full_size(root, trained, tmp_path):
+    pair, out = (CONFIG, trained / 'iter_4.pth'), tmp_path / 'mattes.png'
+    run(
+        'compare_mattes', *pair, *pair, '--out', out, '--pictures', '1', '05', '--size', 48,
+        *options(root),
+    )  # fmt: skip
+    shown = cv2.imread(str(out))
+    assert shown.shape == (2 * (48 + 24), 5 * (48 + 4), 3)  # picture, truth, two alphas, gate
+    picture = cv2.imread(str(root / 'validation/image/1.png'))
+    part = shown[24:72, :48]
+    found = cv2.matchTemplate(picture, part, cv2.TM_SQDIFF)
+    top, left = np.unravel_index(found.argmin(), found.shape)
+    assert np.array_equal(part, picture[top : top + 48, left : left + 48])
+    truth = cv2.imread(str(root / 'validation/alpha/1.png'))
+    assert np.array_equal(shown[24:72, 52:100], truth[top : top + 48, left : left + 48])
+    segformer = ROOT / 'configs/segformer/segformer_mit-b0_fade_1xb8-400_shapes-128x128.py'
+    with pytest.raises(SystemExit, match='is of segmentation, not of matting'):
+        run('compare_mattes', segformer, trained / 'iter_4.pth', '--out', out)
+
+
+def test_the_busiest_part_has_most_unknown_pixels():
+    busiest = runpy.run_path(str(ROOT / 'tools/compare_mattes.py'))['busiest']
+
+    unknown = np.random.default_rng(0).random((30, 41)) < 0.2
+    part = busiest(unknown, 12)
+    counts = np.lib.stride_tricks.sliding_window_view(unknown, (12, 12)).sum((2, 3))
+    assert unknown[part].sum() == counts.max()
+    assert unknown[busiest(unknown, 99)].shape == unknown.shape

@@ -1,0 +1,98 @@
+"""What the tools share that lay the predictions of several models side by side."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS
+from mmengine.structures import BaseDataElement
+from torch import nn
+from torch.utils.data import Dataset
+
+from fade_mm.errors import SetupError
+from fade_mm.hosts.base import in_scope_of
+
+from .config import check_weights, load_config
+from .models import init_model
+from .naming import upsampler_of
+from .tool import ToolParser
+
+
+class SideBySideParser(ToolParser):
+    """The arguments of such a tool: models, pictures, and the file to write."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            description,
+            'work_dirs/A/A.py work_dirs/A/last.pth work_dirs/B/B.py work_dirs/B/last.pth '
+            '--out picture.png',
+        )
+        self.add_argument(
+            'models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model'
+        )
+        self.add_argument('--out', type=Path, required=True, help='the .png file to write')
+        self.add_argument(
+            '--pictures', nargs='+', metavar='NAME', help="names of the test set's pictures"
+        )
+        self.add_argument(
+            '--rows', type=int, default=3, help='how many, without names (default: 3)'
+        )
+        self.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+
+    def parse_args(self, *args, **kwargs) -> argparse.Namespace:
+        parsed = super().parse_args(*args, **kwargs)
+        if len(parsed.models) % 2:
+            self.error('each model is a config and a checkpoint')
+        if parsed.out.suffix != '.png' or parsed.rows < 1:
+            self.error('--out must end in .png, and --rows be positive')
+        return parsed
+
+
+def models_of(
+    args: argparse.Namespace, check: Callable[[Config], object]
+) -> Iterator[tuple[str, Config, nn.Module, Dataset]]:
+    """The models that were named, one after the other: name, config, model and test set.
+
+    Args:
+        args: As parsed.
+        check: Raises where a config is not for this tool; all are asked before a model is built.
+    """
+    paths, checkpoints = args.models[::2], args.models[1::2]
+    check_weights(checkpoints)
+    cfgs = [load_config(path, args.cfg_options) for path in paths]
+    for cfg in cfgs:
+        check(cfg)
+    for cfg, checkpoint in zip(cfgs, checkpoints, strict=True):
+        model = init_model(cfg, checkpoint)
+        with in_scope_of(cfg):
+            dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        yield upsampler_of(cfg) or Path(cfg.filename).stem, cfg, model, dataset
+
+
+def chosen(stems: list[str], names: list[str] | None, rows: int) -> list[int]:
+    """Which pictures of a data set to show: those named, or some spread evenly over it.
+
+    Args:
+        stems: The names of its pictures, without endings; of several of a name, the first is it.
+        names: Those to show, if any are named.
+        rows: How many otherwise.
+
+    Raises:
+        SetupError: there is no picture of a name.
+    """
+    if not names:
+        count = min(rows, len(stems))
+        return [int((i + 0.5) * len(stems) / count) for i in range(count)]
+    missing = [name for name in names if name not in stems]
+    if missing:
+        raise SetupError(f'the test set has no picture {", ".join(missing)}, but {stems[0]}, ...')
+    return [stems.index(name) for name in names]
+
+
+def predicted(model: nn.Module, sample: dict) -> BaseDataElement:
+    """What a model predicts for a sample of its data set."""
+    with in_scope_of(model.cfg), torch.no_grad():
+        return model.test_step(pseudo_collate([sample]))[0]

@@ -1,0 +1,111 @@
+"""A picture of what matting models predict, at full size.
+
+Each row is a part of a picture of the test set, the one with most unknown pixels: itself, the
+truth, each model's alpha with its SAD there (thousands of pixels, unknown ones alone), and the
+finest gate of the last model that has gates, from blue (0, the decoder's feature) to yellow (1,
+the encoder's). Of composites, a name is that of the foreground. The pictures are spread evenly over
+the set, unless --pictures names others.
+"""
+
+import warnings
+from pathlib import Path
+
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+
+from fade_mm import run
+from fade_mm.analysis.views import UpsamplerView, overlay, watch_upsamplers
+from fade_mm.hosts import host_of
+from fade_mm.hosts.matting.sample import UNKNOWN
+from fade_mm.run.side_by_side import SideBySideParser, chosen, models_of, predicted
+
+GAP, CAPTION = 4, 24  # pixels
+
+
+def stems_of(dataset) -> list[str]:
+    """The names of a data set's pictures; of composites, the foregrounds'."""
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    return [Path(info.get('fg_path') or info['img_path']).stem for info in infos]
+
+
+def check_task(cfg: Config) -> None:
+    """Raise where a config is not of a matting model."""
+    task = host_of(cfg).task
+    if task != 'matting':
+        raise run.SetupError(f'{cfg.filename} is of {task}, not of matting')
+
+
+def busiest(unknown: np.ndarray, size: int) -> tuple[slice, slice]:
+    """The square of a picture with the most unknown pixels.
+
+    Args:
+        unknown: ``(h, w)``, bool.
+        size: Its height and width; less where the picture is smaller.
+    """
+    h, w = (min(size, length) for length in unknown.shape)
+    sums = np.pad(unknown.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    counts = sums[h:, w:] - sums[:-h, w:] - sums[h:, :-w] + sums[:-h, :-w]
+    top, left = np.unravel_index(counts.argmax(), counts.shape)
+    return slice(top, top + h), slice(left, left + w)
+
+
+def finest_gate(views: dict[str, UpsamplerView]) -> UpsamplerView | None:
+    """What the layer with the largest gate did, if any has one."""
+    gated = [view for view in views.values() if view.gate is not None]
+    return max(gated, key=lambda view: view.gate.size, default=None)
+
+
+def grey(alpha: np.ndarray) -> np.ndarray:
+    """Alpha as a picture, ``(h, w, 3)``, uint8."""
+    return cv2.cvtColor(np.rint(255 * alpha).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture with a line of text above, and a gap on its right."""
+    height, width = picture.shape[:2]
+    tile = np.full((height + CAPTION, width + GAP, 3), 255, np.uint8)
+    tile[CAPTION:, :width] = picture
+    place = (2, CAPTION - 8)
+    return cv2.putText(tile, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def main() -> None:
+    parser = SideBySideParser(__doc__)
+    parser.add_argument(
+        '--size', type=int, default=256, help='of the parts, in pixels (default: 256)'
+    )
+    args = parser.parse_args()
+    if args.size < 1:
+        parser.error('--size must be positive')
+    rows = []
+    for name, cfg, model, dataset in models_of(args, check_task):
+        for place, index in enumerate(chosen(stems_of(dataset), args.pictures, args.rows)):
+            sample = dataset[index]
+            with watch_upsamplers(model) as views:
+                result = predicted(model, sample)
+            picture, unknown = host_of(cfg).picture_of(sample), result.trimap[0].numpy() == UNKNOWN
+            truth, alpha = result.gt_alpha[0].numpy(), result.pred_alpha.cpu().numpy()
+            part = busiest(unknown, args.size)
+            if place == len(rows):
+                shown = [captioned(picture[part], 'picture'), captioned(grey(truth[part]), 'truth')]
+                rows.append(dict(tiles=shown, gate=[]))
+            sad = np.abs(alpha - truth)[part][unknown[part]].sum() / 1000
+            rows[place]['tiles'].append(captioned(grey(alpha[part]), f'{name}: SAD {sad:.2f}'))
+            view = finest_gate(views)
+            if view is not None:
+                drawn = overlay(picture, view.gate, opacity=0.8, content=view.content)
+                rows[place]['gate'] = [captioned(drawn[part], f'gate of {name}')]
+    lines = [np.hstack(row['tiles'] + row['gate']) for row in rows]
+    width = max(line.shape[1] for line in lines)
+    padded = [
+        np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in lines
+    ]
+    cv2.imwrite(str(args.out), np.vstack(padded))
+    print(f'written: {args.out}')
+
+
+if __name__ == '__main__':
+    run.run_tool(main)
