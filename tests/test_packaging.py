@@ -1,4 +1,4 @@
-"""What a source distribution holds: everything, since the CPU kernel is built from it."""
+"""What distributions hold: sources everything, a wheel configs and tools, too."""
 
 import os
 import shutil
@@ -7,27 +7,34 @@ import sys
 import tarfile
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[1]
-FOLDERS = ['configs', 'docs', 'fade_mm', 'requirements', 'tests', 'tools']
+FOLDERS = ['configs', 'docs', 'examples', 'fade_mm', 'requirements', 'tests', 'tools']
 FILES = [
     'LICENSE',
     'MANIFEST.in',
     'Makefile',
     'README.md',
     'SECURITY.md',
+    'model-index.yml',
     'pyproject.toml',
     'setup.py',
 ]
 
 
-def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
-    """As ``python -m build`` makes it, where setuptools does not know of the C++ sources."""
-    tree, without_torch = tmp_path / 'tree', tmp_path / 'without_torch'
+def copy_of_sources(tree):
     for name in FOLDERS:
         ignored = shutil.ignore_patterns('__pycache__', '*.so')
         shutil.copytree(ROOT / name, tree / name, ignore=ignored)
     for name in FILES:
         shutil.copy(ROOT / name, tree)
+
+
+def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
+    """As ``python -m build`` makes it, where setuptools does not know of the C++ sources."""
+    tree, without_torch = tmp_path / 'tree', tmp_path / 'without_torch'
+    copy_of_sources(tree)
     files = {str(x.relative_to(tree)) for x in tree.rglob('*') if x.is_file()}
     assert 'fade_mm/ops/backend/cpu/csrc/bind.cpp' in files
     (tree / 'fade_mm/ops/backend/cpu/_kernel.so').touch()
@@ -48,3 +55,28 @@ def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
         members = {x.name.partition('/')[2] for x in archive if x.isfile()}
     assert files - members == set()
     assert 'fade_mm/ops/backend/cpu/_kernel.so' not in members
+
+
+def test_a_wheel_has_what_mim_looks_for_and_finds_configs_there(tmp_path):
+    tree, built = tmp_path / 'tree', tmp_path / 'built'
+    copy_of_sources(tree)
+    command = [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', built]
+    subprocess.run(command, cwd=tree, check=True, capture_output=True)
+    inside = built / 'fade_mm/.mim'
+    for name in ('configs', 'tools'):
+        there = {x.relative_to(tree) for x in (tree / name).rglob('*') if x.is_file()}
+        assert there == {x.relative_to(inside) for x in (inside / name).rglob('*') if x.is_file()}
+    index = yaml.safe_load((inside / 'model-index.yml').read_text())
+    assert all((inside / name).is_file() for name in index['Import'])
+
+    program = 'from fade_mm import cli, shipped; cli.main(); print(shipped.root())'
+    said = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': str(built)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.startswith('usage: fade-mm')
+    assert Path(said.splitlines()[-1]) == inside
