@@ -40,8 +40,11 @@ def parse_args() -> argparse.Namespace:
 
 def machine() -> Iterator[tuple[str, str]]:
     """Where this runs."""
-    yield 'fade_mm', f'{fade_mm.__version__}{commit()}, {Path(fade_mm.__file__).parent}'
-    yield 'Python', f'{platform.python_version()}, {sys.executable}'
+    yield (
+        'fade_mm',
+        f'{fade_mm.__version__}{commit()}, {without_name(Path(fade_mm.__file__).parent)}',
+    )
+    yield 'Python', f'{platform.python_version()}, {without_name(sys.executable)}'
     yield 'system', f'{platform.platform()}, {" ".join(platform.libc_ver())}'.rstrip(', ')
     yield (
         'CPU',
@@ -50,11 +53,19 @@ def machine() -> Iterator[tuple[str, str]]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             major, minor = torch.cuda.get_device_capability(index)
-            yield f'GPU {index}', f'{torch.cuda.get_device_name(index)}, {major}.{minor}'
+            name = torch.cuda.get_device_name(index)
+            yield f'GPU {index}', f'{name}, capability {major}.{minor}, torch for {built_for()}'
     else:
-        yield 'GPU', f'none that torch sees; it is built for {built_for()}'
+        yield 'GPU', f'none of CUDA or ROCm that torch sees, which is built for {built_for()}'
     for name in COMPILERS:
         yield name, version_of(name)
+
+
+def without_name(path: str | Path) -> str:
+    """A path that does not say whose it is."""
+    path, home = Path(path), Path.home()
+    is_below = home.name and path.is_relative_to(home)
+    return f'~/{path.relative_to(home)}' if is_below else str(path)
 
 
 def commit() -> str:
@@ -144,7 +155,11 @@ def choices() -> Iterator[tuple[str, str, str, dict[str, str]]]:
 
 def print_backends() -> None:
     """Which backend computes what, and below it what keeps the others from it."""
-    asked = preferred_backend()
+    try:
+        asked = preferred_backend()
+    except ValueError as error:  # the environment asks for one that does not exist
+        print(f'the operator: {error}')
+        return
     print(f'the operator ({f"FADE_MM_BACKEND={asked}" if asked else "the first that can"})')
     kept = {}
     for device, dtype, chosen, reasons in choices():
