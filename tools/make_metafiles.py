@@ -13,6 +13,8 @@ from statistics import mean
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
+import yaml
+
 from fade_mm import run
 from fade_mm.papers import tables
 from fade_mm.run import result_tables, results
@@ -22,60 +24,6 @@ INDEX = ROOT / 'model-index.yml'
 COMMAND = 'tools/make_metafiles.py'
 HEADER = f'# Made by {COMMAND}; what is changed here by hand is lost.\n'
 NO_MODELS = ('_base_', 'own_data')  # parts of configs, and configs to copy
-COLLECTIONS = {  # by folder: the host models and their papers
-    'bts': (
-        'BTS',
-        'From Big to Small: Multi-Scale Local Planar Guidance for Monocular Depth Estimation',
-        'https://arxiv.org/abs/1907.10326',
-    ),
-    'faster_rcnn': (
-        'Faster R-CNN',
-        'Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks',
-        'https://arxiv.org/abs/1506.01497',
-    ),
-    'mask2former': (
-        'Mask2Former',
-        'Masked-attention Mask Transformer for Universal Image Segmentation',
-        'https://arxiv.org/abs/2112.01527',
-    ),
-    'mask_rcnn': ('Mask R-CNN', 'Mask R-CNN', 'https://arxiv.org/abs/1703.06870'),
-    'maskformer': (
-        'MaskFormer',
-        'Per-Pixel Classification is Not All You Need for Semantic Segmentation',
-        'https://arxiv.org/abs/2107.06278',
-    ),
-    'matting': (
-        'A2U Matting',
-        'Learning Affinity-Aware Upsampling for Deep Image Matting',
-        'https://arxiv.org/abs/2011.14288',
-    ),
-    'panoptic_fpn': (
-        'Panoptic FPN',
-        'Panoptic Feature Pyramid Networks',
-        'https://arxiv.org/abs/1901.02446',
-    ),
-    'retinanet': (
-        'RetinaNet',
-        'Focal Loss for Dense Object Detection',
-        'https://arxiv.org/abs/1708.02002',
-    ),
-    'segformer': (
-        'SegFormer',
-        'SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers',
-        'https://arxiv.org/abs/2105.15203',
-    ),
-    'sem_fpn': (
-        'Semantic FPN',
-        'Panoptic Feature Pyramid Networks',
-        'https://arxiv.org/abs/1901.02446',
-    ),
-    'unet_depth': ('U-shaped depth', None, None),
-    'upernet': (
-        'UPerNet',
-        'Unified Perceptual Parsing for Scene Understanding',
-        'https://arxiv.org/abs/1807.10221',
-    ),
-}
 DATA = {  # by the last part of a config's name
     'ade20k': 'ADE20K',
     'bccd': 'BCCD',
@@ -152,19 +100,19 @@ def measured() -> Iterator[tuple[str, str, list[dict]]]:
 
 def metafiles() -> dict[Path, str]:
     """The text of every file."""
+    collections = yaml.safe_load(tables.DATA.read_text())['collections']
     figures = {}
     for config, upsampler, found in [*published(), *measured()]:
-        known = figures.setdefault(config, (upsampler, []))
-        known[1].extend(found)
+        figures.setdefault(config, (upsampler, []))[1].extend(found)
     folders = sorted({path.parent for path in ROOT.glob('configs/*/*.py')})
     made = {}
     for folder in (x for x in folders if x.name not in NO_MODELS):
-        if folder.name not in COLLECTIONS:
-            raise run.SetupError(f'{COMMAND} has no name in COLLECTIONS for configs/{folder.name}')
-        name, title, url = COLLECTIONS[folder.name]
-        collection = {'Name': name}
-        if title:
-            collection['Paper'] = {'Title': title, 'URL': url}
+        if folder.name not in collections:
+            raise run.SetupError(f'{tables.DATA} has no collection for configs/{folder.name}')
+        known = collections[folder.name]
+        name, collection = known['name'], {'Name': known['name']}
+        if 'paper' in known:
+            collection['Paper'] = {'Title': known['paper'], 'URL': known['url']}
         models = []
         for path in sorted(folder.glob('*.py')):
             config = path.relative_to(ROOT).as_posix()

@@ -18,8 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser = run.ToolParser(
         __doc__,
         'segformer/segformer_mit-b0_fade_1xb4-1500_camvid-256x256 --resume',
-        'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py '
-        '--cfg-options model.neck.type=fade_mm.FPN model.neck.upsample_cfg.type=fade',
+        'mine.py --cfg-options model.neck.type=fade_mm.FPN model.neck.upsample_cfg.type=fade',
     )
     parser.add_argument(
         'config', help='file, name of one of ours, or LIBRARY::PATH for one of a library'

@@ -63,7 +63,9 @@ def load_config(
     host.check_model(cfg)
     host.add_metrics(cfg)
     cfg.launcher = launcher
-    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}{_swap(options)}'
+    cfg.work_dir = (
+        work_dir or cfg.get('work_dir') or f'work_dirs/{Path(cfg.filename).stem}{_swap(options)}'
+    )
     mmengine_fixes.fit_to_machine(cfg)
     mmengine_fixes.tell_rules(cfg)
     return cfg
