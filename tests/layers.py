@@ -14,7 +14,9 @@ ARGUMENTS = {
     'deconv': dict(kernel_size=3),
     'dysample_s': dict(groups=4),
     'dysample_s_plus': dict(groups=4),
+    'lda_aqu': dict(reduction_factor=1),
     'pixel_shuffle': dict(upsample_kernel=3),
+    'sapa_d': dict(groups=2, num_points=4),
 }
 """What the upsamplers need besides their names, or because the tests' features are small."""
 EVERY = [dict(type=name, **ARGUMENTS.get(name, {})) for name in sorted(UPSAMPLERS)]

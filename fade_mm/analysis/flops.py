@@ -72,7 +72,8 @@ def _is_none(value) -> bool:
 _HANDLES = complexity_analysis._DEFAULT_SUPPORTED_FLOP_OPS
 _HANDLES['fade_mm::gated_reassemble'] = count_gated_reassemble
 _HANDLES['aten::linalg_vecdot'] = elementwise_flop_counter(1, 0)
+_HANDLES['aten::addcmul'] = elementwise_flop_counter(0, 1)
 _PRODUCTS = ['fade_mm::gated_reassemble'] + [
     f'aten::{name}'
-    for name in ('linalg_vecdot', 'linear', 'addmm', 'mm', 'bmm', 'matmul', 'einsum')
+    for name in ('addcmul', 'linalg_vecdot', 'linear', 'addmm', 'mm', 'bmm', 'matmul', 'einsum')
 ]

@@ -24,7 +24,8 @@ class UpsamplerStatistics:
     at the picture:
 
     - ``kernels.entropy``: of the kernels over its largest value; 0 one point, 1 the mean of all.
-    - ``kernels.reach``: distance of their centre of mass from the point's cell, in cells of ``de``.
+    - ``kernels.reach``: distance of their centre of mass from the point's cell, in cells of ``de``;
+      of kernels for points that a layer chose there is none.
     - ``kernels.variation``: how much of a kernel's weight lies elsewhere than in the mean kernel
       (total variation distance, 0 to 1), mean over points; where a position has several points.
     - ``kernels.between_pictures``: likewise, of the pictures' mean kernels from their common mean;
@@ -145,10 +146,12 @@ def _levels(view: View, values: Tensor) -> dict[str, float]:
     if view.name != 'kernels':
         return {'mean': values.mean().item()}
     taps = values.shape[2]
+    entropy = torch.special.entr(values).sum(2).mean().item() / math.log(taps)
+    if not view.in_window:
+        return {'entropy': entropy}
     at = torch.arange(math.isqrt(taps), device=values.device) - (math.isqrt(taps) - 1) / 2
     y = torch.einsum('ngkhw,k->nghw', values, at.repeat_interleave(len(at)))
     x = torch.einsum('ngkhw,k->nghw', values, at.repeat(len(at)))
-    entropy = torch.special.entr(values).sum(2).mean().item() / math.log(taps)
     return {'entropy': entropy, 'reach': torch.hypot(y, x).mean().item()}
 
 

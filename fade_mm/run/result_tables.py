@@ -10,9 +10,9 @@ A page says in a comment which runs a table shows and how, and the table follows
     <!-- end -->
 
 ``columns`` are headings and names of scores, ``digits`` how many there are after the point (2, if
-left out), ``unnamed`` are patterns of options that all rows share, so that none names them. All else
-are fields of a run with a pattern that its value must match (``*`` stands for anything). A row is
-an upsampler, in the order of their first runs, with one set of options. ``curves`` in place of
+left out), ``unnamed`` are patterns of options that all rows share, so that none names them. All
+else are fields of a run with a pattern that its value must match (``*`` stands for anything). A row
+is an upsampler, in the order of their first runs, with one set of options. ``curves`` in place of
 ``runs`` shows the scores on the way, a column a step.
 """
 

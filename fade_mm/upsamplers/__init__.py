@@ -12,8 +12,10 @@ from .dysample import DySample
 from .fade import FADE, FADELite
 from .freqfusion import FreqFusion
 from .indexnet import IndexNet
+from .lda_aqu import LDAAQU
 from .registry import MODELS, UPSAMPLERS, register_upsampler
 from .sapa import SAPA
+from .sapa_d import SAPAD
 from .stock import Bilinear, Deconv, Nearest, PixelShuffle
 
 if MODELS is not None:
@@ -26,8 +28,10 @@ __all__ = [
     'A2U',
     'CARAFE',
     'FADE',
+    'LDAAQU',
     'PRESETS',
     'SAPA',
+    'SAPAD',
     'UPSAMPLERS',
     'AsUpsampler',
     'Bilinear',

@@ -24,6 +24,8 @@ class View(NamedTuple):
         name: What it is: ``'kernels'``, ``'gate'``, ``'index'`` or ``'offsets'``.
         tensor: ``(N, channels, height, width)``.
         meaning: What the channels and values are, in one sentence.
+        in_window: Of kernels: whether they weigh the points of a window around the cell, row by
+            row, and not points that a layer chose. Default: True.
 
     Example:
         >>> import torch
@@ -36,6 +38,7 @@ class View(NamedTuple):
     name: str
     tensor: Tensor
     meaning: str
+    in_window: bool = True
 
 
 class Upsampler(nn.Module):

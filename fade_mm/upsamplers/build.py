@@ -15,7 +15,9 @@ from . import (  # noqa: F401  (they register themselves)
     fade,
     freqfusion,
     indexnet,
+    lda_aqu,
     sapa,
+    sapa_d,
 )
 from .base import AsUpsampler, DecoderUpsampler, Upsampler, as_skip
 from .registry import MMENGINE_MODELS, MODELS, UPSAMPLERS, register_upsampler
@@ -48,8 +50,8 @@ PRESETS = {
 }
 """Published variants: upsamplers with arguments that their names stand for.
 
-`fade`, `fade_lite`, `carafe`, `dysample`, `indexnet`, `a2u` and `freqfusion` are published as their
-defaults are.
+`fade`, `fade_lite`, `carafe`, `dysample`, `indexnet`, `a2u`, `freqfusion`, `sapa_d` and `lda_aqu`
+are published as their defaults are.
 """
 
 

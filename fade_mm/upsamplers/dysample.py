@@ -148,12 +148,14 @@ def centres(x: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(cols, rows, indexing='xy'))[:, None] + 0.5
 
 
-def bilinear(x: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples of groups of channels; outside, as at the border.
+def bilinear(x: Tensor, points: Tensor, outside: str = 'border') -> Tensor:
+    """Bilinear samples of groups of channels.
 
     Args:
         x: Feature ``(N, C, H, W)``.
         points: Where, ``(N, 2, groups, h, w)``, from the feature's corner; x, then y.
+        outside: What is outside: ``'border'``, as at the border, or ``'zeros'``. Default:
+            ``'border'``.
 
     Returns:
         The samples ``(N, C, h, w)`` in the dtype of ``x``.
@@ -164,7 +166,7 @@ def bilinear(x: Tensor, points: Tensor) -> Tensor:
     y = F.grid_sample(
         x.to(points.dtype).reshape(n * groups, c // groups, height, width),
         grid.flatten(0, 1),
-        padding_mode='border',
+        padding_mode=outside,
         align_corners=False,
     )
     return y.reshape(n, c, *points.shape[3:]).to(x.dtype)

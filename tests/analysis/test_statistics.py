@@ -57,6 +57,15 @@ def test_a_fixed_shift():
     )
 
 
+def test_weights_of_chosen_points_have_no_place_in_a_window():
+    weights = torch.full((1, 5, 6, 8), 0.2)
+    statistics = UpsamplerStatistics(Shown(View('kernels', weights, '', in_window=False)))
+    statistics.update(torch.zeros(1, 1, 6, 8), torch.zeros(1, 1, 3, 4))
+    found = statistics.summary()
+    assert found['kernels.entropy'] == pytest.approx(1)
+    assert 'kernels.reach' not in found
+
+
 def test_a_mean_of_all_points():
     found = measured('kernels', torch.full((9, 6, 8), 1 / 9))
     assert found == pytest.approx(dict(entropy=1, reach=0, variation=0), abs=1e-6)

@@ -98,7 +98,18 @@ def test_other_hosts_are_exported(name, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    'upsampler', ['a2u', 'sapa-g', 'carafe', 'dysample', 'freqfusion', 'indexnet', 'deconv']
+    'upsampler',
+    [
+        'a2u',
+        'sapa-g',
+        'sapa-d',
+        'lda-aqu',
+        'carafe',
+        'dysample',
+        'freqfusion',
+        'indexnet',
+        'deconv',
+    ],
 )
 def test_every_upsampler_is_exported(upsampler, tmp_path):
     weights, out = tmp_path / 'weights.pth', tmp_path / 'model.onnx'

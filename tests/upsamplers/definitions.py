@@ -182,6 +182,101 @@ def dysample(w, x, style, groups, s):
     return out
 
 
+def zero_padded_sample(feature, y, x):
+    """``feature`` ``(C, H, W)`` at a point measured from the centre of its first one; 0 outside."""
+    H, W = feature.shape[1:]
+    top, left = int(y.detach().floor()), int(x.detach().floor())
+    total = feature[:, 0, 0] * 0
+    for row, col in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+        if 0 <= row < H and 0 <= col < W:
+            total = total + (1 - (y - row).abs()) * (1 - (x - col).abs()) * feature[:, row, col]
+    return total
+
+
+def sapa_d(w, en, de, groups=2, s=2):
+    """Point by point, group by group."""
+    n, _, h, width = en.shape
+    (H, W), c = de.shape[2:], de.shape[1]
+    step = 1 if (h, width) == (H, W) else s
+
+    def at(name, x):
+        return (
+            torch.einsum('oc,chw->ohw', w[f'{name}.weight'][:, :, 0, 0], x)
+            + (w[f'{name}.bias'][:, None, None])
+        )
+
+    out = torch.zeros(n, c, h, width, dtype=en.dtype)
+    for b in range(n):
+        query, key, offset = at('q', en[b]), at('k', de[b]), at('offset', de[b])
+        offset = offset.reshape(groups, -1, 2, s, s, H, W)
+        query, key = (x.reshape(groups, -1, *x.shape[1:]) for x in (query, key))
+        value = de[b].reshape(groups, -1, H, W)
+        for i, j, g in ((i, j, g) for i in range(h) for j in range(width) for g in range(groups)):
+            p, q = min(i // step, H - 1), min(j // step, W - 1)
+            # Where rounding down leaves a row or a column over, it reads the last sub-pixel.
+            u, v = (min(a - low * step, s - 1) if step > 1 else 0 for a, low in ((i, p), (j, q)))
+            moves = offset[g, :, :, u, v, p, q]
+            places = [(p + move[1], q + move[0]) for move in moves]
+            keys = [zero_padded_sample(key[g], *place) for place in places]
+            kernel = torch.stack([query[g, :, i, j] @ x for x in keys]).softmax(0)
+            chosen = [zero_padded_sample(value[g], *place) for place in places]
+            channels = slice(g * c // groups, (g + 1) * c // groups)
+            out[b, channels, i, j] = sum(a * x for a, x in zip(kernel, chosen, strict=True))
+    return out
+
+
+def channel_norm(w, name, x):
+    x = (x - x.mean(0)) / (x.var(0, unbiased=False) + 1e-5).sqrt()
+    return x * w[f'{name}.norm.weight'][:, None, None] + w[f'{name}.norm.bias'][:, None, None]
+
+
+def lda_aqu(w, x, groups=2, window=3, reach=11, s=2):
+    """Point by point; positions in the output are scaled so that corners lie on corners."""
+    n, c, H, W = x.shape
+    h, width = s * H, s * W
+    ratio_y, ratio_x = (H - 1) / (h - 1), (W - 1) / (width - 1)
+    table = w['relative_position_bias_table'][0, 0, 0]
+    out = torch.zeros(n, c, h, width, dtype=x.dtype)
+    for b in range(n):
+        normed = channel_norm(w, 'layer_norm', x[b])
+        low, key = (
+            torch.einsum('oc,chw->ohw', w[f'proj_{name}.weight'][:, :, 0, 0], normed)
+            for name in 'qk'
+        )
+        query = torch.empty(len(low), h, width, dtype=x.dtype)
+        for i, j in ((i, j) for i in range(h) for j in range(width)):
+            place = torch.tensor([i * ratio_y, j * ratio_x], dtype=x.dtype)
+            query[:, i, j] = zero_padded_sample(low, *place)
+        moves = []
+        for part in query.chunk(groups):
+            y = F.conv2d(part, w['conv_offset.0.weight'], padding=1, groups=len(part))
+            y = channel_norm(w, 'conv_offset.1', y)
+            y = y * (1 + torch.erf(y / sqrt(2))) / 2
+            moves.append(reach * convolved(w, 'conv_offset.3', y[None])[0].tanh())
+        keys, values = key.chunk(groups), x[b].chunk(groups)
+        for i, j in ((i, j) for i in range(h) for j in range(width)):
+            scores, chosen = [], []
+            for t in range(window**2):
+                places = [
+                    (
+                        (i + t // window - window // 2 + move[2 * t, i, j]) * ratio_y,
+                        (j + t % window - window // 2 + move[2 * t + 1, i, j]) * ratio_x,
+                    )
+                    for move in moves
+                ]
+                sampled = [
+                    torch.cat(
+                        [zero_padded_sample(f, *at) for f, at in zip(parts, places, strict=True)]
+                    )
+                    for parts in (keys, values)
+                ]
+                scores.append(query[:, i, j] @ (sampled[0] + table[t]) / sqrt(len(key)))
+                chosen.append(sampled[1])
+            kernel = torch.stack(scores).softmax(0)
+            out[b, :, i, j] = sum(a * value for a, value in zip(kernel, chosen, strict=True))
+    return out
+
+
 def convolved(w, name, x):
     weight, bias = w[f'{name}.weight'], w[f'{name}.bias']
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
@@ -389,6 +484,8 @@ DEFINITIONS = {
     'sapa_i': lambda w, *x: sapa(w, *x, 'inner'),
     'sapa_b': lambda w, *x: sapa(w, *x, 'bilinear'),
     'sapa_g': lambda w, *x: sapa(w, *x, 'gated'),
+    'sapa_d': sapa_d,
+    'lda_aqu': alone(lda_aqu),
     'dysample': of_dysample('lp', 4),
     'dysample_plus': of_dysample('lp', 4),
     'dysample_s': of_dysample('pl', 4),

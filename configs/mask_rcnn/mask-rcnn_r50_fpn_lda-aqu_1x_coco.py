@@ -1,0 +1,2 @@
+_base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+model = dict(neck=dict(type='fade_mm.FPN', upsample_cfg=dict(type='lda_aqu')))
