@@ -79,8 +79,10 @@ def run(command: str, arguments: list[str]) -> None:
         package = (error.name or '').partition('.')[0]
         if package == 'fade_mm' or os.environ.get('FADE_MM_DEBUG', '0') != '0':
             raise
-        if package.startswith('mm'):
-            how = "; README's set-up says how: it needs torch first"
-        else:
-            how = f': pip install {_PIP_NAMES.get(package, package)}'
-        sys.exit(f'error: fade-mm {command} needs {package}, which is not installed{how}')
+        if package == 'mmengine':
+            try:
+                import fade_mm.registry  # noqa: F401
+            except ImportError as told:  # with what to type
+                sys.exit(f'error: fade-mm {command}: {told}')
+        how = f'pip install {_PIP_NAMES.get(package, package)}'
+        sys.exit(f'error: fade-mm {command} needs {package}, which is not installed: {how}')

@@ -1,15 +1,24 @@
 """The registries of scope ``fade_mm``, children of mmengine's, and configs by ``fade_mm::PATH``.
 
 mmengine imports this module when a config names ``fade_mm.Something``, and swallows its import
-errors: nothing here may fail.
+errors: with mmengine, nothing here may fail.
 """
 
-from mmengine import registry as mmengine
-from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import Registry
-
 from fade_mm import shipped
+from fade_mm.openmmlab import check_python, command
+
+try:
+    from mmengine import registry as mmengine
+    from mmengine.config import Config
+    from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.registry import Registry
+except ImportError as error:
+    check_python()
+    packages = "'fade_mm[all]'"
+    raise ImportError(
+        f"this part of fade_mm needs OpenMMLab's libraries: mmengine cannot be imported ({error}); "
+        f'run: {command(packages)}'
+    ) from error
 
 
 def _child(parent: Registry, *locations: str) -> Registry:

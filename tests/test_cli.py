@@ -77,9 +77,17 @@ def test_help_has_an_example_that_is_understood(command, capsys, monkeypatch):
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'mmengine.config', None)
-    with pytest.raises(SystemExit, match='fade-mm train needs mmengine, which is not installed'):
-        call('train', '--help')
+    monkeypatch.setitem(sys.modules, 'rich.console', None)
+    with pytest.raises(SystemExit, match=r'needs rich, which is not installed: pip install rich$'):
+        call('benchmark', '--help')
+
+
+def test_without_openmmlab_it_is_said_what_to_type():
+    program = "import sys; from fade_mm import cli; sys.argv = ['', 'train', 'x']; cli.main()"
+    command = [sys.executable, 'tests/torch_alone.py', '-c', program]
+    done = subprocess.run(command, cwd=shipped.root(), capture_output=True, text=True)
+    assert '\nerror: fade-mm train: ' in f'\n{done.stderr}'
+    assert "run: pip install 'fade_mm[all]'" in done.stderr
 
 
 def test_env_needs_torch_alone():

@@ -14,6 +14,7 @@ from fade_mm import shipped, upsamplers
 from fade_mm.errors import SetupError, unavailable
 from fade_mm.hosts.base import host_of
 from fade_mm.hosts.configs import dicts, type_name
+from fade_mm.openmmlab import command
 from fade_mm.registry import HOSTS
 
 from . import mmengine_fixes
@@ -141,13 +142,14 @@ def monitor_upsamplers(cfg: Config) -> None:
 
 
 def _read(name: str) -> Config:
+    mmengine_fixes.find_forks()
     library = name.partition('::')[0] if '::' in name else None
     if library == 'fade_mm' or not (library or os.path.isfile(name)):
         name, library = str(shipped.config_file(name)), None
     if library and not importlib.util.find_spec(library):  # mmengine would run pip
         package = MODULE2PACKAGE.get(library)
         known = (
-            f'is not installed; run: pip install {package}'
+            f'is not installed; run: {command(package)}'
             if package
             else f'is no library of OpenMMLab; there are {" and ".join(_libraries())}'
         )

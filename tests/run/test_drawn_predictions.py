@@ -3,8 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
+from mmengine.config import Config
 
 from fade_mm.errors import SetupError
+from fade_mm.hosts.base import Host
 from fade_mm.run.drawn_predictions import DrawingHook, distinct_names
 
 
@@ -27,3 +29,23 @@ def test_a_folder_that_holds_pictures_is_kept(tmp_path):
     for path in (tmp_path, tmp_path / 'a.png'):
         with pytest.raises(SetupError, match='is there already; give another folder'):
             DrawingHook(str(path))
+
+
+@pytest.mark.parametrize(
+    ('scope', 'kind'),
+    [
+        ('mmdet', 'DetLocalVisualizer'),
+        ('mmseg', 'SegLocalVisualizer'),
+        ('mmengine', 'fade_mm.MattingVisualizer'),
+    ],
+)
+def test_each_drawing_has_a_visualizer_of_its_own(scope, kind, recwarn):
+    backends = [dict(type='LocalVisBackend')]
+    configs = (
+        Config(dict(default_scope=scope, visualizer=dict(type=kind, vis_backends=backends))),
+        Config(dict(visualizer=dict(type=kind, _scope_=scope))),  # as where a config is inherited
+    )
+    one, other = (Host().visualizer(cfg, {}) for cfg in configs)
+    assert one is not other
+    assert type(one).__name__ == kind.rpartition('.')[2]
+    assert not [x for x in recwarn if 'has been created' in str(x.message)]
