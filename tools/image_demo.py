@@ -57,6 +57,8 @@ def find_images(paths: list[Path]) -> list[Path]:
     """The pictures named, and those in the folders named."""
     found = []
     for path in paths:
+        if not path.exists():
+            raise run.SetupError(f'there is no picture {path}, and no folder of that name')
         if path.is_dir():
             found += sorted(x for x in path.iterdir() if x.suffix.lower() in SUFFIXES)
         else:
@@ -80,6 +82,9 @@ def find_seconds(host: Host, images: list[Path], given: list[Path] | None) -> di
         return {}
     if not given:
         raise run.SetupError(f'the model needs a {host.second} for each picture: --trimaps')
+    absent = [path for path in given if not path.exists()]
+    if absent:
+        raise run.SetupError(f'there is no {host.second} {absent[0]}, and no folder of that name')
     if len(given) == 1 and given[0].is_dir():
         there = {path.stem: path for path in find_images(given)}
         missing = [path for path in images if path.stem not in there]
@@ -155,8 +160,7 @@ def main() -> int:
     for path in images:
         picture = cv2.imread(str(path)) if path.is_file() else None
         if picture is None:
-            reason = 'cannot be read as a picture' if path.exists() else 'does not exist'
-            print(f'{path} {reason}; skipped', file=sys.stderr)
+            print(f'{path} cannot be read as a picture; skipped', file=sys.stderr)
             unreadable += 1
             continue
         second = [seconds[path]] if seconds else []

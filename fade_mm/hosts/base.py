@@ -230,8 +230,10 @@ class Host:
 
     def visualizer(self, cfg: dict, dataset_meta: dict) -> Visualizer:
         """A config's visualizer, that knows names and colours of classes, and saves nothing."""
-        with in_scope_of(cfg):
-            visualizer = VISUALIZERS.build(dict(cfg.visualizer, name='drawn', vis_backends=None))
+        options = dict(cfg.visualizer, name='drawn', vis_backends=None)
+        scope = options.pop('_scope_', cfg.get('default_scope'))
+        cls = find(VISUALIZERS, options.pop('type'), scope)
+        visualizer = cls(**options)  # build() would give back the first one of that name
         visualizer.dataset_meta = dataset_meta
         return visualizer
 

@@ -1,5 +1,6 @@
 """Data sets of mattes: what is found, listed, drawn, left out, and what is missing."""
 
+import shutil
 from collections import Counter
 from unittest import mock
 
@@ -146,6 +147,13 @@ def test_a_holdout_of_none_or_all_is_an_error(holdout, root):
         composed(root, holdout=holdout)
 
 
+def test_one_foreground_is_too_few_to_hold_one_out(root):
+    for i in range(1, 6):
+        (root / f'fg/{i}.png').unlink()
+    with pytest.raises(SetupError, match=r'leaves none of 1 foregrounds .* it takes two at least'):
+        composed(root, holdout=2)
+
+
 def test_composites_with_a_seed_are_the_same_in_any_order_and_state(root):
     one, other = composed(root, test_mode=True), composed(root, seed=0)
     expected = [one[i] for i in range(6)]
@@ -177,9 +185,7 @@ def test_foregrounds_without_alpha_are_named(root):
     (root / 'alpha/3.png').unlink()
     with pytest.raises(SetupError, match=r'1 foregrounds have neither an alpha .*alpha nor tra'):
         composed(root)
-    with pytest.raises(
-        SetupError, match=r'6 foregrounds have neither alphas nor transparency'
-    ) as x:
+    with pytest.raises(SetupError, match=r'6 foregrounds have neither alphas .* alpha_path') as x:
         composed(root, data_prefix=dict(fg_path='fg'))
     assert str(root / 'fg/0.png') in str(x.value)
 
@@ -187,6 +193,9 @@ def test_foregrounds_without_alpha_are_named(root):
 def test_folders_that_are_missing_or_empty_are_named(root):
     with pytest.raises(FileNotFoundError, match='nowhere'):
         composed(root, data_prefix=dict(fg_path='nowhere'))
+    for place in (root / 'nowhere', root / 'bg/0.jpg', root / 'nowhere.txt'):
+        with pytest.raises(SetupError, match=rf'no folder or list {place} of photographs to lay'):
+            CompositionDataset(data_root=str(root), backgrounds=str(place))
     (root / 'empty').mkdir()
     with pytest.raises(SetupError, match=r'no pictures in .*empty \(\.bmp'):
         composed(root, data_prefix=dict(fg_path='empty'))
@@ -241,6 +250,9 @@ def test_trimaps_that_are_made_are_told(root):
         assert '1 of 2 pictures' in log.call_args.args[0]
         without = pictures(root, data_prefix=dict(img_path='image', alpha_path='alpha'))
         assert '2 of 2 pictures' in log.call_args.args[0]
+        shutil.rmtree(root / 'validation/trimap')
+        assert 'trimap_path' not in pictures(root).get_data_info(0)
+        assert log.call_count == 3
     assert set(dataset[1]['data_samples'].trimap.unique().tolist()) == {0, 128, 255}
     assert without[0]['data_samples'].trimap.unique().tolist() == [0, 128, 255]
 

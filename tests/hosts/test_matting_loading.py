@@ -141,6 +141,36 @@ def test_foregrounds_that_lack_something_are_named(tmp_path):
         LoadForeground()(dict(fg_path=path, alpha_path=saved(tmp_path, GREY[1:], 'a.png')))
 
 
+@pytest.mark.parametrize(
+    ('alpha', 'message'),
+    [
+        (np.full((H, W), 255, np.uint8), r'x\.png is opaque everywhere'),
+        (np.zeros((H, W), np.uint8), r'x\.png is transparent everywhere: its largest alpha is 0,'),
+        (GREY // 200, r'its largest alpha is 0\.0039, where 1 is opaque \(255 in 8 bits'),
+        (np.full((H, W), 255, np.uint16), r'its largest alpha is 0\.0039'),
+    ],
+    ids=['opaque', 'transparent', 'of 0 and 1', '8 bits in 16'],
+)
+def test_alphas_that_cut_nothing_out_are_named(alpha, message, tmp_path):
+    picture = PICTURE.astype(alpha.dtype)
+    cut_out = dict(fg_path=saved(tmp_path, np.dstack([picture, alpha])))
+    with pytest.raises(SetupError, match=message):
+        LoadForeground()(cut_out)
+    pair = dict(fg_path=saved(tmp_path, PICTURE, 'fg.png'), alpha_path=saved(tmp_path, alpha))
+    with pytest.raises(SetupError, match=message):
+        LoadForeground()(pair)
+
+
+def test_faint_and_nearly_opaque_alphas_are_read(tmp_path):
+    nearly = np.full((H, W), 255, np.uint8)
+    nearly[0, 0] = 254
+    for alpha in (np.full((H, W), 3, np.uint8), nearly):
+        path = saved(tmp_path, np.dstack([PICTURE, alpha]))
+        np.testing.assert_allclose(
+            LoadForeground()(dict(fg_path=path))['alpha'], alpha / 255, atol=1e-6
+        )
+
+
 def test_a_grey_background_gets_three_channels(tmp_path):
     assert LoadBackground()(dict(bg_path=saved(tmp_path, GREY)))['bg'].shape == (H, W, 3)
 

@@ -11,7 +11,7 @@ SMALL = 'configs/matting/a2u-matting_r34-w24_{}_1xb8-1500_matting-96x96.py'
 @pytest.mark.parametrize(
     ('wrong', 'message'),
     [
-        ('backgrounds=nowhere', 'the data set is not there: .*nowhere'),
+        ('backgrounds=nowhere', 'there is no folder or list nowhere of photographs'),
         ('holdout=9', 'holdout=9 leaves none of 6 foregrounds'),
         (
             'data_prefix.alpha_path=validation/alpha',

@@ -81,12 +81,13 @@ def test_a_checkpoint_of_another_model_stops(pictures, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
-def test_an_empty_folder_is_an_error(pictures, tmp_path):
+def test_an_empty_or_missing_folder_is_an_error(pictures, tmp_path):
     for path in pictures.iterdir():
         path.unlink()
     weights = shutil.copy(__file__, tmp_path / 'weights.pth')
-    with pytest.raises(SystemExit, match='there are no pictures in'):
-        run('image_demo', pictures, config(CAMVID, 'fade'), weights, '--out-dir', tmp_path / 'o')
+    for place, message in ((pictures, 'are no pictures in'), ('nowhere', 'is no picture nowhere,')):
+        with pytest.raises(SystemExit, match=f'there {message}'):
+            run('image_demo', place, config(CAMVID, 'fade'), weights, '--out-dir', tmp_path / 'o')
 
 
 def test_gates_of_sliding_windows_are_refused(pictures, tmp_path):

@@ -33,8 +33,8 @@ class MattingDataset(BaseDataset):
             below ``data_root``, with tabs between them (Composition-1K's ``test.txt``). Default:
             none.
         data_prefix: The three folders, below ``data_root``, if nothing is listed; without
-            ``alpha_path`` or ``trimap_path``, there are none. Default: ``image``, ``alpha`` and
-            ``trimap``.
+            ``alpha_path`` or ``trimap_path``, there are none. Default: ``image``, ``alpha`` and,
+            if it is there, ``trimap``.
         subset: A name, so that a metric may score it alone (`MattingMetric`). Default: none.
         **kwargs: As in mmengine's ``BaseDataset``.
 
@@ -50,7 +50,9 @@ class MattingDataset(BaseDataset):
         subset: str | None = None,
         **kwargs,
     ) -> None:
-        folders = dict(img_path='image', alpha_path='alpha', trimap_path='trimap')
+        folders = dict(img_path='image', alpha_path='alpha')
+        if os.path.isdir(os.path.join(kwargs.get('data_root') or '', 'trimap')):
+            folders['trimap_path'] = 'trimap'
         self.subset = subset
         super().__init__(
             ann_file=ann_file,
@@ -133,7 +135,7 @@ class CompositionDataset(BaseDataset):
     Paths in a ``.txt`` file are relative to the folder that it lies in.
 
     Raises:
-        FileNotFoundError: a folder or a list is missing.
+        FileNotFoundError: a folder or a list of foregrounds or alphas is missing.
         SetupError: there are no foregrounds or backgrounds, foregrounds have no alpha, or none is
             left out.
     """
@@ -163,14 +165,16 @@ class CompositionDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Paths of foregrounds, alphas and backgrounds."""
-        foregrounds, backgrounds = self._foregrounds(), pictures_in(self.backgrounds)
+        foregrounds, backgrounds = self._foregrounds(), self._backgrounds()
         if self.holdout:
             few = len(foregrounds) < self.holdout
             if few or self.holdout < 2:
+                fit = f'it must be 2 to {len(foregrounds)}'
+                if len(foregrounds) == 1:
+                    fit = 'it takes two at least, to learn from one and judge by the other'
                 raise SetupError(
                     f'holdout={self.holdout} leaves {"none" if few else "all"} of '
-                    f'{len(foregrounds)} foregrounds out of training; it must be 2 to '
-                    f'{len(foregrounds)}'
+                    f'{len(foregrounds)} foregrounds out of training; {fit}'
                 )
             foregrounds = self._part(foregrounds)
             if len(backgrounds) >= self.holdout:
@@ -208,11 +212,22 @@ class CompositionDataset(BaseDataset):
         ]
         if missing:
             place = f'an alpha of their name in {alphas}' if alphas else 'alphas'
+            advice = '' if alphas else " (data_prefix's alpha_path names a folder of alphas)"
             raise SetupError(
-                f'{len(missing)} foregrounds have neither {place} nor transparency:\n  '
+                f'{len(missing)} foregrounds have neither {place} nor transparency{advice}:\n  '
                 f'{listed(missing)}'
             )
         return samples
+
+    def _backgrounds(self) -> list[str]:
+        try:
+            return pictures_in(self.backgrounds)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SetupError(
+                f'there is no folder or list {self.backgrounds} of photographs to lay foregrounds '
+                "on; say where it is with the data set's `backgrounds`, e.g. --cfg-options "
+                'train_dataloader.dataset.backgrounds=DIR val_dataloader.dataset.backgrounds=DIR'
+            ) from error
 
     def _part(self, items: list) -> list:
         out = self.holdout - 1

@@ -109,7 +109,8 @@ class LoadForeground(Loader):
     ``alpha_path``.
 
     Raises:
-        SetupError: a file is missing, sizes differ, or there is neither a matte nor transparency.
+        SetupError: a file is missing, sizes differ, there is neither a matte nor transparency, or
+            alpha is opaque or transparent everywhere.
     """
 
     def transform(self, results: dict) -> dict:
@@ -124,13 +125,16 @@ class LoadForeground(Loader):
             fg = self.read(path, 'foreground', 'color')
             alpha = alpha_in(self.read(alpha_path, 'alpha matte'), alpha_path)
             check_size(alpha, alpha_path, fg, path)
+            check_cut_out(alpha, alpha_path)
             return fg, alpha
         picture = self.read(path, 'foreground')
         if picture.ndim != 3 or picture.shape[2] != 4:
             raise SetupError(f'the foreground {path} has no alpha matte and no transparency')
         top = np.iinfo(picture.dtype).max
         fg = (picture[..., :3] // (top // 255)).astype(np.uint8)
-        return fg, picture[..., 3].astype(np.float32) / top
+        alpha = picture[..., 3].astype(np.float32) / top
+        check_cut_out(alpha, path)
+        return fg, alpha
 
 
 @TRANSFORMS.register_module()
@@ -213,6 +217,22 @@ def alpha_in(picture: np.ndarray, path: str) -> np.ndarray:
     return picture.astype(np.float32) / top
 
 
+def check_cut_out(alpha: np.ndarray, path: str) -> None:
+    """Raise where an alpha cuts nothing out.
+
+    Raises:
+        SetupError: it is opaque everywhere, or nowhere more than 1 % opaque, as where a mask has
+            the values 0 and 1, or an alpha of 8 bits is stored in 16.
+    """
+    if alpha.min() == 1:
+        raise SetupError(f'{path} is opaque everywhere, so that nothing is cut out')
+    if alpha.max() < 0.01:
+        raise SetupError(
+            f'{path} is transparent everywhere: its largest alpha is {alpha.max():.2g}, where 1 is '
+            'opaque (255 in 8 bits, 65535 in 16)'
+        )
+
+
 def check_trimap(trimap: np.ndarray, path: str) -> None:
     """Raise unless a picture is a trimap.
 
@@ -235,7 +255,7 @@ def check_trimap(trimap: np.ndarray, path: str) -> None:
         some = ', '.join(map(str, others[:4])) + ', ...' * (len(others) > 4)
         raise SetupError(
             f'the trimap {path} has the values {some}; a trimap has 0 (background), 128 (unknown) '
-            'and 255 (foreground) alone, in a format that loses nothing, such as PNG'
+            'and 255 (foreground) alone, drawn without soft edges and saved as PNG, say, not JPEG'
         )
 
 
