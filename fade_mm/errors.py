@@ -66,12 +66,25 @@ def explained(error: Exception) -> str | None:
         return unregistered(frames[-1].f_locals.get('obj_type'), frames[-1].f_locals['registry'])
     if builders and re.search(r'__init__\(\) (got an unexpected|missing)', str(error)):
         return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    if builders and place[0].name == '__init__' and place[0].line.startswith(('raise', 'assert')):
+        refuses = type(frames[-1].f_locals['self']).__name__  # one of its arguments
+        return f'{refuses}: {str(error) or place[0].line}'
     if isinstance(error, ImportError):
         return str(error)
     if 'find_unused_parameters' in str(error):
         return (
             'some parameters got no gradient, which data parallel training has to be told: set '
             '--cfg-options find_unused_parameters=True'
+        )
+    channels = re.search(
+        r'weight of size .* to have \d+ channels, but got \d+ channels', str(error)
+    )
+    if channels:
+        return (
+            f'a convolution gets another number of channels than it takes ({channels[0]}): check '
+            'in_channels in the config (model.backbone, model.neck), or, if it is the first one, '
+            'how pictures are read: color_type, and bgr_to_rgb, which makes them three'
         )
     return None
 

@@ -26,7 +26,7 @@ class UpsamplerFPN(StandIn):
             raise TypeError(
                 f"upsample_cfg must be a dict, e.g. dict(type='fade'), got {upsample_cfg!r}"
             )
-        super().__init__(*args, upsample_cfg=upsample_cfg, **kwargs)
+        super().__init__(*args, **self.of_host(upsample_cfg), **kwargs)
         self.upsamplers = None
         if 'type' in upsample_cfg:
             self.upsamplers = build_top_down(
@@ -49,7 +49,7 @@ class UpsamplerFPN(StandIn):
         used = inputs[self.start_level : self.backbone_end_level]
         laterals = [conv(x) for conv, x in zip(self.lateral_convs, used, strict=True)]
         laterals = top_down(laterals, self.upsamplers)
-        outs = [conv(x) for conv, x in zip(self.fpn_convs, laterals, strict=False)]
+        outs = self.outputs(laterals)
         if not self.add_extra_convs:
             while len(outs) < self.num_outs:
                 outs.append(F.max_pool2d(outs[-1], 1, stride=2))
@@ -60,3 +60,20 @@ class UpsamplerFPN(StandIn):
             outs.append(conv(x))
             x = F.relu(outs[-1]) if self.relu_before_extra_convs else outs[-1]
         return tuple(outs)
+
+    @staticmethod
+    def of_host(upsample_cfg: dict) -> dict:
+        """What the host class is told of ``upsample_cfg``.
+
+        Args:
+            upsample_cfg: As the neck was given it.
+        """
+        return {'upsample_cfg': upsample_cfg}
+
+    def outputs(self, merged: list[Tensor]) -> list[Tensor]:
+        """What the neck makes of the levels that are merged already, before extra ones.
+
+        Args:
+            merged: Features of ``out_channels`` channels, from fine to coarse.
+        """
+        return [conv(x) for conv, x in zip(self.fpn_convs, merged, strict=False)]

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from mmengine.dataset import BaseDataset
@@ -54,12 +56,41 @@ def check_class_names(dataloader: dict, place: str) -> None:
             )
 
 
-def check_files(dataset: BaseDataset) -> None:
+@contextmanager
+def naming_annotations(place: str) -> Iterator[None]:
+    """Name the annotation file where a data set that is built fails to read it.
+
+    Args:
+        place: The key of the data set's loader, for the message.
+
+    Raises:
+        SetupError: it is no such file (broken JSON, no ``images``, ...).
+    """
+    try:
+        yield
+    except (SetupError, FileNotFoundError):
+        raise
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        readers = [x.f_locals['self'] for x in frames if x.f_code.co_name == 'load_data_list']
+        if not readers or not readers[0].ann_file or is_bug(error):
+            raise
+        raise SetupError(
+            f'{place}: {readers[0].ann_file} cannot be read as annotations for a '
+            f'{type(readers[0]).__name__}: {type(error).__name__}: {error}'
+        ) from error
+
+
+def check_files(dataset: BaseDataset, place: str) -> None:
     """Raise unless each file of a data set on a local disk exists.
 
     A path says where a file is only if its reader says so: what is read from a storage (LMDB, Ceph
     with mapped paths, memcached, HTTP), or by a transform that knows no storage, is left alone.
     One process looks for all, and lists each folder once, which is quick on a network's disks too.
+
+    Args:
+        dataset: The data set.
+        place: The key of its data loader, for the message.
 
     Raises:
         SetupError: files are missing.
@@ -78,7 +109,7 @@ def check_files(dataset: BaseDataset) -> None:
                 missing.append(path)
     if missing:
         raise SetupError(
-            f'{len(missing)} files of the data set are missing, the first ones being\n  '
+            f'{place}: {len(missing)} files of the data set are missing, the first ones being\n  '
             + '\n  '.join(missing[:5])
         )
 

@@ -51,10 +51,12 @@ class DrawingHook(Hook):
             raise SetupError(f'{folder} is there already; give another folder for pictures')
 
     def before_test(self, runner) -> None:
-        """Find out how the pictures are to be named."""
+        """Find out how the pictures are to be named; raise where samples will not tell."""
+        data = list(leaves(runner.test_dataloader.dataset))
+        for leaf in data:
+            self._path(_packed(leaf[0]))
         meta = runner.test_dataloader.dataset.metainfo
         self._visualizer = host_of(runner.model).visualizer(runner.cfg, meta)
-        data = leaves(runner.test_dataloader.dataset)
         infos = [leaf.get_data_info(i) for leaf in data for i in range(len(leaf))]
         paths = [Path(info['img_path']) for info in infos if info.get('img_path')]
         self._names = distinct_names(paths)
@@ -63,17 +65,20 @@ class DrawingHook(Hook):
     def after_test_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         """Write the pictures of a batch."""
         for index, sample in enumerate(outputs):
-            path = getattr(sample, 'img_path', None)
-            if path is None:
-                raise SetupError(
-                    f"{self.option} needs 'img_path' among the meta_keys of the pipeline"
-                )
-            if os.path.isfile(path):
-                picture = mmcv.imread(path)
+            path = self._path(sample)
+            if path.is_file():
+                picture = mmcv.imread(str(path))
             else:  # a sample that is made
                 made = dict(inputs=data_batch['inputs'][index], data_samples=sample)
                 picture = host_of(runner.model).picture_of(made)
-            mmcv.imwrite(self._drawn(runner, sample, picture), str(self._file(Path(path))))
+            mmcv.imwrite(self._drawn(runner, sample, picture), str(self._file(path)))
+
+    def _path(self, sample) -> Path:
+        """The path of a sample's picture."""
+        path = getattr(sample, 'img_path', None)
+        if path is None:
+            raise SetupError(f"{self.option} needs 'img_path' among the meta_keys of the pipeline")
+        return Path(path)
 
     def _file(self, path: Path) -> Path:
         """The file for a sample's picture; a sample that is made has a name that may recur."""
@@ -85,6 +90,12 @@ class DrawingHook(Hook):
     def _drawn(self, runner, sample, picture: np.ndarray) -> np.ndarray:
         self._visualizer.add_datasample('', picture[..., ::-1], sample)
         return self._visualizer.get_image()[..., ::-1]
+
+
+def _packed(sample: dict):
+    """The data sample in what a pipeline gives; the first one of an augmented picture."""
+    packed = sample['data_samples']
+    return packed[0] if isinstance(packed, list) else packed
 
 
 @HOOKS.register_module()

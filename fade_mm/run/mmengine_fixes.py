@@ -7,7 +7,7 @@ away from it by a copy.)
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,8 +15,8 @@ from importlib.util import find_spec
 import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.hooks import LoggerHook
-from mmengine.registry import METRICS, OPTIMIZERS
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
+from mmengine.registry import METRICS, Registry
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from fade_mm.errors import SetupError, unregistered
@@ -98,12 +98,44 @@ def _directions(evaluator: dict, scope: str | None) -> dict[str, str]:
     return {f'{prefix}/{x}' if prefix else x: rule for x, rule in directions.items()}
 
 
-def check_optimizer(optim_wrapper: object, scope: str | None) -> None:
-    """Raise where no optimizer has the name that is asked for, which mmengine would call."""
-    optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
-    kind = optimizer.get('type') if isinstance(optimizer, dict) else None
-    if isinstance(kind, str) and find(OPTIMIZERS, kind, scope) is None:
-        raise SetupError(unregistered(kind, OPTIMIZERS))
+def check_name(node: object, registry: Registry, scope: str | None) -> None:
+    """Raise where nothing has the name that a config asks for, where mmengine would call that.
+
+    Args:
+        node: The part of the config, or whatever stands in its place.
+        registry: Where its ``type`` is looked up.
+        scope: The config's ``default_scope``.
+
+    Raises:
+        SetupError: with the nearest name that there is.
+    """
+    kind = node.get('type') if isinstance(node, dict) else None
+    if isinstance(kind, str) and find(registry, kind, scope) is None:
+        raise SetupError(unregistered(kind, registry))
+
+
+def check_scores(hooks: Iterable[Hook], scores: Iterable[str]) -> None:
+    """Raise where a hook goes by a score that a validation has not, which mmengine would look up.
+
+    Args:
+        hooks: A runner's.
+        scores: The names of those that there are.
+
+    Raises:
+        SetupError: with these names.
+    """
+    for hook in hooks:
+        asked = None
+        if isinstance(hook, CheckpointHook):
+            asked = hook.save_best
+        elif isinstance(hook, EarlyStoppingHook) and hook.strict:
+            asked = hook.monitor
+        for name in [asked] if isinstance(asked, str) else asked or ():
+            if name != 'auto' and name not in scores:
+                raise SetupError(
+                    f"{type(hook).__name__} goes by '{name}', but the scores of a validation are "
+                    f'{", ".join(scores)}'
+                )
 
 
 def separate_logs(runner: Runner) -> None:
@@ -170,7 +202,7 @@ class Advanced:
 
 
 @contextmanager
-def naming_empty_data(dataloader: dict) -> Iterator[None]:
+def naming_empty_data(dataloader: dict, place: str) -> Iterator[None]:
     """Say of a data set without samples that it is one (mmdetection#9610)."""
     try:
         yield
@@ -179,6 +211,6 @@ def naming_empty_data(dataloader: dict) -> Iterator[None]:
             raise
         config = {k: v for k, v in dataloader['dataset'].items() if k != 'pipeline'}
         raise SetupError(
-            f'the data set has no samples: {config}; check its folders, the suffixes of its '
-            'file names, and that metainfo.classes names the categories of its annotations'
+            f'{place}: the data set has no samples: {config}; check its folders, the suffixes of '
+            'its file names, and that metainfo.classes names the categories of its annotations'
         ) from error

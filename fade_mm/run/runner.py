@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
+from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -25,7 +26,7 @@ from .checkpoint import (
 )
 from .classes import check_classes
 from .config import add_hook, check_loops, check_weights
-from .data import NamingPipeline, check_class_names, check_files, leaves
+from .data import NamingPipeline, check_class_names, check_files, leaves, naming_annotations
 from .exact_resumption import Positions, RandomStateHook, seed_samples
 
 _SPLITS = ('train', 'val', 'test')
@@ -64,22 +65,26 @@ class CheckedRunner(Runner):
         """Build a data loader whose files exist and whose errors name the file.
 
         Raises:
-            SetupError: a folder, an annotation file, an image or a label is missing.
+            SetupError: a folder, an annotation file, an image or a label is missing, or an
+                annotation file is none.
         """
         if diff_rank_seed and seed is not None:  # samples differ by process anyway
             seed -= get_rank()
-        places = {f'{x}_dataloader': getattr(self, f'_{x}_dataloader') for x in _SPLITS}
-        place = next((key for key, x in places.items() if x is dataloader), 'dataloader')
+        place = self._place(dataloader, 'dataloader')
         check_class_names(dataloader, place)
+        if isinstance(dataloader, dict):
+            for key in ('collate_fn', 'worker_init_fn'):
+                self._check_name(dataloader.get(key), FUNCTIONS)
         checked = self.cfg.get('check_classes', True)
         with (
-            _naming_missing_files(),
-            mmengine_fixes.naming_empty_data(dataloader),
+            _naming_missing_files(place),
+            naming_annotations(place),
+            mmengine_fixes.naming_empty_data(dataloader, place),
             self.host.noting_names(place) if checked else nullcontext(),
         ):
             loader = super().build_dataloader(dataloader, seed)
         for dataset in leaves(loader.dataset):
-            check_files(dataset)
+            check_files(dataset, place)
             if checked:
                 self.host.check_dataset(dataset, place)
             self.host.watch(dataset)
@@ -130,7 +135,8 @@ class CheckedRunner(Runner):
         Raises:
             SetupError: no optimizer has the name that is asked for.
         """
-        mmengine_fixes.check_optimizer(optim_wrapper, self.cfg.get('default_scope'))
+        if isinstance(optim_wrapper, dict):
+            self._check_name(optim_wrapper.get('optimizer'), OPTIMIZERS)
         return super().build_optim_wrapper(optim_wrapper)
 
     def build_evaluator(self, evaluator) -> Evaluator:
@@ -139,8 +145,16 @@ class CheckedRunner(Runner):
         Raises:
             SetupError: its annotation file is missing.
         """
-        with _naming_missing_files():
+        with _naming_missing_files(self._place(evaluator, 'evaluator')):
             return super().build_evaluator(evaluator)
+
+    def _check_name(self, node: object, registry: Registry) -> None:
+        mmengine_fixes.check_name(node, registry, self.cfg.get('default_scope'))
+
+    def _place(self, part: object, kind: str) -> str:
+        """The key of the config that a part of one of the loops is from, for messages."""
+        places = [f'{split}_{kind}' for split in _SPLITS]
+        return next((x for x in places if getattr(self, f'_{x}', None) is part), kind)
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
         """Load a checkpoint, once, and say so, once.
@@ -165,9 +179,15 @@ class CheckedRunner(Runner):
         return checkpoint
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Call the hooks; the first time in a run, check the classes, if the config lets it."""
+        """Call the hooks; the first time in a run, check the classes, if the config lets it.
+
+        Raises:
+            SetupError: classes do not fit, or a hook goes by a score that there is not.
+        """
         if fn_name == 'before_run':
             self._check_classes()
+        if fn_name == 'after_val_epoch' and kwargs.get('metrics'):
+            mmengine_fixes.check_scores(self.hooks, kwargs['metrics'])
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_run':
             mmengine_fixes.separate_logs(self)
@@ -206,12 +226,12 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
 
 
 @contextmanager
-def _naming_missing_files() -> Iterator[None]:
+def _naming_missing_files(place: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
         raise SetupError(
-            f'the data set is not there: {error}\nPut it there, or say where it is with '
+            f'{place}: the data set is not there: {error}\nPut it there, or say where it is with '
             '--cfg-options train_dataloader.dataset.data_root=DIR '
             'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR '
             '(and val_evaluator.ann_file=FILE test_evaluator.ann_file=FILE, where there are any)'

@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
+from mmengine.registry import DATASETS
 
+from fade_mm.hosts.base import in_scope_of
 from fade_mm.run import load_config
 from fade_mm.run.results import read_runs
 from tests.hosts.matting_data import matting_root
@@ -108,7 +111,7 @@ def test_mattes_train_take_fade_and_cut_out(tmp_path, monkeypatch):
         iterations=2, channels=4, pretrained=None,
     )  # fmt: skip
     (tmp_path / 'mine.py').write_text(text)
-    (added,) = (x for x in re.findall(r'```python\n(.*?)```', PAGE, re.S) if x.startswith('val_'))
+    (added,) = blocks('val_')
     (tmp_path / 'photographs.py').write_text(text + added)
     monkeypatch.chdir(tmp_path)
     workers = [f'{x}_dataloader.num_workers=0' for x in ('train', 'val', 'test')]
@@ -131,6 +134,62 @@ def test_mattes_train_take_fade_and_cut_out(tmp_path, monkeypatch):
     assert cut_out.shape == (48, 64, 4)
     alpha = cv2.imread(str(tmp_path / 'real/0.png'), cv2.IMREAD_UNCHANGED)
     assert (cut_out[..., 3] == alpha).all()
+
+
+def blocks(start):
+    """The page's Python that starts with some words."""
+    return [x for x in re.findall(r'```python\n(.*?)```', PAGE, re.S) if x.startswith(start)]
+
+
+def keep_one_aside(name, root):
+    """Make a test set of one picture, and say what it is called."""
+    if name == 'mattes':
+        shutil.copytree(root / 'validation', root / 'test')
+        for path in (root / 'test').glob('*/1.*'):
+            path.unlink()
+        return 'test/image/0.jpg'
+    if name in ('boxes', 'masks'):
+        content = json.loads((root / 'val.json').read_text())
+        (root / 'test.json').write_text(json.dumps({**content, 'images': content['images'][1:]}))
+        return 'images/val1.jpg'
+    for folder in root.glob('*/validation'):
+        (folder.parent / 'test').mkdir()
+        path = next(folder.glob('2.*'))
+        shutil.copy(path, folder.parent / 'test' / path.name)
+    return 'images/test/2.jpg'
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_pictures_kept_aside_are_tested_alone(name, request, tmp_path):
+    """With the lines that the page has for them."""
+    if name == 'mattes':
+        root = matting_root(tmp_path / 'mine', foregrounds=4)
+        text = FILES[name].read_text() + blocks('val_')[0] + blocks('kept = dict(val_')[0]
+    else:
+        by_iterations = name in ('segmentation', 'depth')
+        root = request.getfixturevalue(f'{name if by_iterations else "detection"}_root')
+        lines = blocks('kept = dict(img' if by_iterations else 'test_dataloader')[0]
+        if name == 'depth':
+            depth = re.search(r'for depth, write `(.*?)`', PAGE)[1]
+            lines = lines.replace("seg_map_path='annotations/test'", depth)
+        old = 'test_dataloader, test_evaluator = val_dataloader, val_evaluator\n'
+        text = without_weights(name, FILES[name].read_text())
+        assert old in text
+        text = text.replace(old, lines)
+    expected = keep_one_aside(name, root)
+    text = text.replace("'data/mine'", repr(str(root)))
+    (tmp_path / 'mine.py').write_text(text.replace("('cat', 'dog')", "('RBC', 'WBC')"))
+    cfg = load_config(str(tmp_path / 'mine.py'))
+    with in_scope_of(cfg):
+        val, test = (DATASETS.build(cfg[f'{x}_dataloader'].dataset) for x in ('val', 'test'))
+    paths = [test.get_data_info(i)['img_path'] for i in range(len(test))]
+    assert paths == [str(root / expected)]
+    assert len(val) > 1
+    if name in ('boxes', 'masks'):
+        assert cfg.val_evaluator.ann_file == str(root / 'val.json')
+        assert cfg.test_evaluator == {**cfg.val_evaluator, 'ann_file': str(root / 'test.json')}
+    else:
+        assert cfg.test_evaluator == cfg.val_evaluator
 
 
 @pytest.mark.parametrize('length', [1, 12, 100])

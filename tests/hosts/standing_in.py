@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from mmdet.models import layers
+from mmdet.models import layers, necks
 from mmdet.models.necks import FPN as MMDetFPN
 from mmdet.models.necks import FPN_CARAFE as MMDetFPN_CARAFE
 from mmengine.config import ConfigDict
@@ -34,6 +34,7 @@ class Pair(NamedTuple):
         upsamplers: How many it has of four levels; 0 where it takes no ``upsample_cfg``.
         stock_types: Types of ``upsample_cfg`` with which it is the host's and has none.
         gated: Whether FADE has its gate there, unless asked.
+        sizes: Of the finest features that the host library's takes, odd ones where it takes them.
     """
 
     ours: Callable
@@ -44,6 +45,7 @@ class Pair(NamedTuple):
     upsamplers: int = 0
     stock_types: tuple[str, ...] = ()
     gated: bool = False
+    sizes: tuple[tuple[int, int], ...] = ((16, 24), (17, 23))
 
 
 def features(height, width, batch=2, channels=CHANNELS):
@@ -126,7 +128,18 @@ def decoder(name, arguments, upsamplers):
     return Pair(ours, theirs, ConfigDict(arguments), decoded, 'added', upsamplers)
 
 
+CSP_NECK = dict(in_channels=CHANNELS, out_channels=8, num_csp_blocks=1)
+
+
+def csp_neck(name):
+    """A neck that concatenates; the host library's fails at odd sizes."""
+    ours, theirs = getattr(stand_ins, name), getattr(necks, name)
+    even = ((16, 24), (32, 16))
+    return Pair(ours, theirs, CSP_NECK, listed, 'concatenated', 3, gated=True, sizes=even)
+
+
 PAIRS = {
+    'CSPNeXtPAFPN': csp_neck('CSPNeXtPAFPN'),
     'FPN': Pair(stand_ins.FPN, MMDetFPN, NECK, listed, 'added', 3),
     'FPN_CARAFE': Pair(
         stand_ins.FPN_CARAFE,
@@ -137,6 +150,8 @@ PAIRS = {
         4,
         ('nearest', 'bilinear', 'pixel_shuffle'),
     ),
+    'PAFPN': Pair(stand_ins.PAFPN, necks.PAFPN, NECK, listed, 'added', 3),
+    'YOLOXPAFPN': csp_neck('YOLOXPAFPN'),
     'SegFPN': Pair(stand_ins.SegFPN, MMSegFPN, NECK, listed, 'added', 3),
     'SegformerHead': Pair(
         stand_ins.SegformerHead, decode_heads.SegformerHead, HEAD, listed, None, 6, gated=True

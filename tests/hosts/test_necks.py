@@ -1,14 +1,19 @@
-"""The FPN necks against their hosts."""
+"""The FPN necks, and those with a bottom-up path, against their hosts."""
 
 import pytest
 import torch
 from mmdet.models.necks import FPN as MMDetFPN
+from mmdet.models.necks import PAFPN as MMDetPAFPN
+from mmdet.models.necks import YOLOXPAFPN as MMDetYOLOXPAFPN
+from mmdet.models.necks import CSPNeXtPAFPN as MMDetCSPNeXtPAFPN
 from mmseg.models.necks import FPN as MMSegFPN
 
-from fade_mm.hosts.stand_ins import FPN, SegFPN
+from fade_mm.hosts.stand_ins import FPN, PAFPN, YOLOXPAFPN, CSPNeXtPAFPN, SegFPN
 from fade_mm.upsamplers import FADE
 
-PAIRS = [(FPN, MMDetFPN), (SegFPN, MMSegFPN)]
+FPNS = [(FPN, MMDetFPN), (SegFPN, MMSegFPN)]
+ADDING = [*FPNS, (PAFPN, MMDetPAFPN)]
+CONCATENATING = [(YOLOXPAFPN, MMDetYOLOXPAFPN), (CSPNeXtPAFPN, MMDetCSPNeXtPAFPN)]
 CHANNELS = [4, 8, 16, 32]
 EXTRA = [
     dict(num_outs=5),
@@ -36,7 +41,7 @@ def build_host(host, host_cfg=None, **kwargs):
     return kwargs, theirs
 
 
-@pytest.mark.parametrize(('ours', 'host'), PAIRS)
+@pytest.mark.parametrize(('ours', 'host'), FPNS)
 @pytest.mark.parametrize(
     'cfg',
     [
@@ -56,7 +61,7 @@ def test_without_a_type_it_is_the_host(ours, host, cfg):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(('ours', 'host'), PAIRS)
+@pytest.mark.parametrize(('ours', 'host'), ADDING)
 @pytest.mark.parametrize('extra', EXTRA, ids=str)
 def test_everything_but_the_upsampling_is_the_hosts(ours, host, extra):
     """With a nearest layer, every level equals the host's, extra levels too."""
@@ -69,7 +74,7 @@ def test_everything_but_the_upsampling_is_the_hosts(ours, host, extra):
 
 
 def test_end_level_is_the_hosts():
-    for (ours, host), end_level in zip(PAIRS, (2, 3), strict=True):
+    for (ours, host), end_level in zip(FPNS, (2, 3), strict=True):
         kwargs, theirs = build_host(host, num_outs=3, end_level=end_level)
         mine = ours(**kwargs, upsample_cfg=dict(type='nearest'))
         mine.load_state_dict(theirs.state_dict(), strict=True)
@@ -78,7 +83,7 @@ def test_end_level_is_the_hosts():
             assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(('ours', 'host'), PAIRS)
+@pytest.mark.parametrize(('ours', 'host'), FPNS)
 @pytest.mark.parametrize('upsampler', ['fade', 'fade_lite', 'carafe'])
 @pytest.mark.parametrize('size', [(32, 48), (33, 47), (8, 8)], ids=str)
 def test_adds_the_upsampled_level_from_coarse_to_fine(ours, host, upsampler, size):
@@ -95,11 +100,56 @@ def test_adds_the_upsampled_level_from_coarse_to_fine(ours, host, upsampler, siz
     assert all(p.grad is not None for p in neck.parameters())
 
 
+@pytest.mark.parametrize(('ours', 'host'), CONCATENATING)
+@pytest.mark.parametrize(
+    'cfg', [{}, dict(upsample_cfg=dict(scale_factor=2, mode='bilinear'))], ids=str
+)
+def test_without_a_type_a_neck_that_concatenates_is_the_host(ours, host, cfg):
+    kwargs, theirs = build_host(host, cfg)
+    mine = ours(**kwargs, **cfg)
+    mine.load_state_dict(theirs.state_dict(), strict=True)
+    for a, b in zip(mine.eval()(features()), theirs.eval()(features()), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(('ours', 'host'), CONCATENATING)
+@pytest.mark.parametrize('more', [{}, dict(use_depthwise=True, num_csp_blocks=1)], ids=str)
+def test_everything_but_the_upsampling_is_the_hosts_that_concatenates(ours, host, more):
+    kwargs, theirs = build_host(host, **more)
+    mine = ours(**kwargs, upsample_cfg=dict(type='nearest'))
+    mine.load_state_dict(theirs.state_dict(), strict=True)
+    for a, b in zip(mine.eval()(features()), theirs.eval()(features()), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(('ours', 'host'), CONCATENATING)
+def test_each_step_has_an_upsampler_of_its_own(ours, host):
+    """From coarse to fine, under the guidance of the feature that is concatenated."""
+    neck = ours(CHANNELS, 8, upsample_cfg=dict(type='fade'))
+    called = []
+    for up in neck.upsamplers:
+        up.register_forward_hook(lambda up, inputs, output: called.append((inputs[0], up)))
+    x = features(33, 47)
+    neck(x)
+    assert [up for _, up in called] == list(neck.upsamplers)
+    assert all(en is feature for (en, _), feature in zip(called, x[2::-1], strict=True))
+    assert [up.in_channels_de for up in neck.upsamplers] == [16, 8, 4]
+
+
+def test_what_pafpn_cannot_do_by_itself_is_refused():
+    with pytest.raises(ValueError, match=r"give it a type, e\.g\. dict\(type='bilinear'\)"):
+        PAFPN(CHANNELS, 8, 4, upsample_cfg=dict(mode='bilinear'))
+
+
 def test_a_leftover_mode_of_the_host_is_ignored():
     neck = FPN(CHANNELS, 8, 4, upsample_cfg=dict(mode='nearest', type='fade'))
+    assert isinstance(neck.upsamplers[0], FADE)
+    neck = YOLOXPAFPN(CHANNELS, 8, upsample_cfg=dict(mode='nearest', scale_factor=2, type='fade'))
     assert isinstance(neck.upsamplers[0], FADE)
 
 
 def test_a_wrong_number_of_features_is_refused():
     with pytest.raises(ValueError, match='expected 4 backbone features, got 3'):
         FPN(CHANNELS, 8, 4, upsample_cfg=dict(type='fade'))(features()[:3])
+    with pytest.raises(ValueError, match='expected 4 backbone features, got 3'):
+        YOLOXPAFPN(CHANNELS, 8, upsample_cfg=dict(type='fade'))(features()[:3])

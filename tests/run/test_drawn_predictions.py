@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
 
 from fade_mm.errors import SetupError
 from fade_mm.hosts.base import Host
@@ -17,10 +19,21 @@ def test_pictures_of_one_name_get_names_of_their_own(tmp_path):
     assert distinct_names([]) == {}
 
 
-def test_samples_without_paths_are_told(tmp_path):
+@pytest.mark.parametrize('augmented', [False, True])
+def test_samples_without_paths_are_told_before_a_test(augmented, segmentation_root, tmp_path):
+    pack = dict(type='PackSegInputs', meta_keys=('ori_shape',))
+    steps = [dict(type='TestTimeAug', transforms=[[pack]]) if augmented else pack]
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        dataset = BaseSegDataset(
+            data_root=str(segmentation_root),
+            data_prefix=dict(img_path='images/validation'),
+            pipeline=[dict(type='LoadImageFromFile'), *steps],
+        )
+    runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset))
     hook = DrawingHook(str(tmp_path / 'new'))
-    with pytest.raises(SetupError, match=r"needs 'img_path' among the meta_keys"):
-        hook.after_test_iter(None, 0, outputs=[SimpleNamespace()])
+    with pytest.raises(SetupError, match=r"--show-dir needs 'img_path' among the meta_keys"):
+        hook.before_test(runner)
+    assert not (tmp_path / 'new').exists()
 
 
 def test_a_folder_that_holds_pictures_is_kept(tmp_path):

@@ -7,7 +7,8 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from fade_mm.run.mmengine_fixes import tell_rules
+from fade_mm.errors import SetupError
+from fade_mm.run.mmengine_fixes import check_scores, tell_rules
 from fade_mm.upsamplers import build_upsampler
 from tests.layers import every_upsampler
 
@@ -106,3 +107,15 @@ def test_a_rule_that_is_given_stays():
     cfg = config(BOUNDARY, save_best='mBIoU', rule='less')
     tell_rules(cfg)
     assert cfg.default_hooks.checkpoint.rule == 'less'
+
+
+def test_a_hook_that_goes_by_no_score_is_told():
+    best = CheckpointHook(save_best=['mIoU', 'mBIou'], rule='greater')
+    stop = EarlyStoppingHook('mBIou', rule='greater', strict=True)
+    for hook in (best, stop):
+        message = f"{type(hook).__name__} goes by 'mBIou', but .* are mIoU, mBIoU"
+        with pytest.raises(SetupError, match=message):
+            check_scores([hook], dict(mIoU=1.0, mBIoU=2.0))
+    goes_on = EarlyStoppingHook('mBIou', rule='greater')  # and mmengine warns
+    right = CheckpointHook(save_best='auto'), CheckpointHook(save_best='mIoU', rule='greater')
+    check_scores([CheckpointHook(), goes_on, *right], dict(mIoU=1.0))

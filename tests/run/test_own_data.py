@@ -23,9 +23,13 @@ def train_segmentation(root, tmp_path, **options):
     )  # fmt: skip
 
 
-def train_detection(root, tmp_path, *options):
+def train_detection(root, tmp_path, *options, loader='train'):
+    """Train, or test, if the data is for that; what is tested is looked at after the data."""
+    weights = tmp_path / 'weights.pth'
+    weights.touch()
+    tool, *what = ('test', weights) if loader == 'test' else ('train',)
     run(
-        'train', config(BCCD, 'fade'), '--work-dir', tmp_path / 'w',
+        tool, config(BCCD, 'fade'), *what, '--work-dir', tmp_path / 'w',
         '--cfg-options', *bccd_options(root), *options,
     )  # fmt: skip
 
@@ -185,7 +189,7 @@ def classes(value, loader='train'):
     return f'{loader}_dataloader.dataset.metainfo.classes={value}'
 
 
-@pytest.mark.parametrize('loader', ['train', 'val'])
+@pytest.mark.parametrize('loader', ['train', 'val', 'test'])
 @pytest.mark.parametrize(
     ('value', 'right'),
     [
@@ -195,9 +199,10 @@ def classes(value, loader='train'):
     ids=['misspelt', 'another order'],
 )
 def test_class_names_that_a_file_has_not_are_told(value, right, loader, detection_root, tmp_path):
-    message = rf'{loader}_dataloader: .*{loader}\.json has \(RBC, WBC, Platelets\).*{right}'
+    file = 'train' if loader == 'train' else 'val'
+    message = rf'{loader}_dataloader: .*{file}\.json has \(RBC, WBC, Platelets\).*{right}'
     with pytest.raises(SystemExit, match=message) as stop:
-        train_detection(detection_root, tmp_path, classes(value, loader))
+        train_detection(detection_root, tmp_path, classes(value, loader), loader=loader)
     assert f'Write {loader}_dataloader.dataset.metainfo=dict(classes=(' in str(stop.value)
 
 
@@ -213,10 +218,49 @@ def test_no_class_of_a_file_is_named(detection_root, tmp_path):
         train_detection(detection_root, tmp_path, classes("['nuclei']"), 'check_classes=False')
 
 
-@pytest.mark.parametrize('loader', ['train', 'val'])
+@pytest.mark.parametrize('loader', ['train', 'val', 'test'])
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('ann_file=gone.json', r'the data set is not there: .*gone\.json'),
+        ('data_prefix.img=gone/', r'[24] files of the data set are missing.*\n.*gone/'),
+    ],
+)
+def test_a_path_that_is_wrong_in_one_set_names_it(
+    option, message, loader, detection_root, tmp_path
+):
+    with pytest.raises(SystemExit, match=f'error: {loader}_dataloader: {message}'):
+        train_detection(
+            detection_root, tmp_path, f'{loader}_dataloader.dataset.{option}', loader=loader
+        )
+
+
+@pytest.mark.parametrize('loader', ['train', 'val', 'test'])
 def test_a_text_is_not_taken_for_its_letters(loader, detection_root, tmp_path):
     with pytest.raises(SystemExit, match=rf"{loader}_dataloader: .*'uav'.* 3 classes.*\('uav',\)"):
-        train_detection(detection_root, tmp_path, classes('uav', loader))
+        train_detection(detection_root, tmp_path, classes('uav', loader), loader=loader)
+
+
+def test_a_file_without_categories_is_named(detection_root, tmp_path):
+    path = detection_root / 'val.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), 'categories': []}))
+    with pytest.raises(SystemExit, match=r'error: val_dataloader: .*val\.json has no categories'):
+        train_detection(detection_root, tmp_path)
+
+
+def test_annotations_of_no_category_are_named(detection_root, tmp_path):
+    """The library leaves them out in silence."""
+    path = detection_root / 'train.json'
+    content = json.loads(path.read_text())
+    for item in content['annotations']:
+        item['category_id'] -= 1  # counted from 0, where the categories are counted from 1
+    path.write_text(json.dumps(content))
+    message = (
+        r'train_dataloader: .*train\.json has 4 annotations with category_id 0, and no category'
+    )
+    with pytest.raises(SystemExit, match=message + r'.* has 1 \(RBC\), 2 \(WBC\)') as stop:
+        train_detection(detection_root, tmp_path)
+    assert '\n' not in str(stop.value)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler
 
 from fade_mm.run.exact_resumption import Positions, SeededItems, inexact, seed_samples
 from fade_mm.run.mmengine_fixes import drop_functions
-from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
+from tests.tools import BCCD, CAMVID, ROOT, bccd_options, camvid_options, config, run
 
 
 def assert_equal(a, b, path=''):
@@ -95,6 +95,66 @@ def test_epochs(detection_root, tmp_path, before, after):
     checkpoint = tmp_path / 'whole/epoch_1.pth'
     train(cfg, tmp_path / 'parts', [*options, *workers(after)], '--resume', checkpoint)
     assert_same_state(tmp_path / 'whole/epoch_3.pth', tmp_path / 'parts/epoch_3.pth')
+
+
+RTMDET = """
+_base_ = '{root}/configs/rtmdet/rtmdet_tiny_fade_1xb4-30e_bccd-320x240.py'
+pipeline = [x for x in _base_.train_pipeline if x['type'] != 'RandomFlip']
+average = dict(type='EMAHook', ema_type='ExpMomentumEMA', update_buffers=True, priority=49)
+switch = dict(type='PipelineSwitchHook', switch_epoch=2, switch_pipeline=pipeline)
+custom_hooks = [average, switch]
+"""
+YOLOX = """
+_base_ = '{root}/configs/yolox/yolox_s_fade_8xb8-300e_coco.py'
+model = dict(
+    data_preprocessor=dict(batch_augments=None),
+    backbone=dict(widen_factor=0.125),
+    neck=dict(in_channels=[32, 64, 128], out_channels=32),
+    bbox_head=dict(num_classes=3, in_channels=32, feat_channels=32),
+)
+pipeline = [x for x in _base_.train_pipeline if x['type'] != 'YOLOXHSVRandomAug']
+for x in pipeline:
+    x.update({{key: (64, 64) for key in ('img_scale', 'scale') if key in x}})
+pipeline[1].border = (-32, -32)
+data = dict(
+    metainfo=dict(classes=('RBC', 'WBC', 'Platelets')), data_prefix=dict(img='images/')
+)
+dataset = dict(pipeline=pipeline, dataset=dict(data, ann_file='train.json'))
+train_dataloader = dict(dataset=dataset)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (64, 64)
+val_dataloader = dict(dataset=dict(data, ann_file='val.json', pipeline=test_pipeline))
+test_dataloader = val_dataloader
+custom_hooks = _base_.custom_hooks
+custom_hooks[0].num_last_epochs = 1
+"""
+
+
+@pytest.mark.parametrize('text', [RTMDET, YOLOX], ids=['RTMDet', 'YOLOX'])
+@pytest.mark.slow
+def test_averages_and_a_pipeline_that_is_switched(detection_root, tmp_path, text):
+    """As today's detectors have them: within the first part of the pipeline, and at the switch."""
+    cfg = tmp_path / 'detector.py'
+    cfg.write_text(text.format(root=ROOT))
+    options = [
+        *(f'{loader}_dataloader.dataset.data_root={detection_root}' for loader in ('val', 'test')),
+        *(f'{stage}_evaluator.ann_file={detection_root}/val.json' for stage in ('val', 'test')),
+        f'train_dataloader.dataset.{"dataset." if text is YOLOX else ""}data_root={detection_root}',
+        'train_dataloader.batch_size=2',
+        'train_cfg.max_epochs=3',
+        'train_cfg.val_interval=3',
+        'default_hooks.checkpoint.interval=1',
+        'default_hooks.checkpoint.max_keep_ckpts=9',
+        *workers(0),
+    ]
+    train(cfg, tmp_path / 'whole', options)
+    for at in (1, 2):
+        parts = tmp_path / f'from{at}'
+        train(cfg, parts, options, '--resume', tmp_path / f'whole/epoch_{at}.pth')
+        whole, resumed = tmp_path / 'whole/epoch_3.pth', parts / 'epoch_3.pth'
+        assert_same_state(whole, resumed)
+        averages = [torch.load(x, weights_only=False)['ema_state_dict'] for x in (whole, resumed)]
+        assert_equal(*averages)
 
 
 @pytest.mark.slow

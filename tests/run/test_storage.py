@@ -135,13 +135,13 @@ LOCAL = Reader(backend_args=None)
     ids=['lmdb', 'petrel', 'file-client', 'one-of-two', 'a-transform-without-storages'],
 )
 def test_what_is_on_no_disk_is_not_looked_for(readers):
-    check_files(Files(['gone/x.png'], *readers))
+    check_files(Files(['gone/x.png'], *readers), 'train_dataloader')
 
 
 def test_remote_annotations_make_no_local_images(tmp_path):
     files = Files([tmp_path / 'x.png'], LOCAL)
     files.backend_args = dict(backend='petrel')
-    check_files(files)
+    check_files(files, 'train_dataloader')
 
 
 @pytest.mark.parametrize(
@@ -162,12 +162,12 @@ def test_what_is_missing_on_a_disk_is_named(tmp_path, reader, key, monkeypatch):
     files.full_init()
     monkeypatch.setattr(files, 'get_data_info', lambda i: {key: files.paths[i]})
     with pytest.raises(SetupError, match='3 files of the data set are missing') as error:
-        check_files(files)
+        check_files(files, 'train_dataloader')
     assert [line.strip() for line in str(error.value).splitlines()[1:]] == files.paths[2:]
 
 
 def test_urls_are_left_to_their_backends():
-    check_files(Files(['s3://bucket/x.png', 'https://host/y.png'], LOCAL))
+    check_files(Files(['s3://bucket/x.png', 'https://host/y.png'], LOCAL), 'train_dataloader')
 
 
 def test_a_folder_is_listed_once(tmp_path, monkeypatch):
@@ -180,11 +180,11 @@ def test_a_folder_is_listed_once(tmp_path, monkeypatch):
         path=SimpleNamespace(split=os.path.split, isfile=asked.append),
         scandir=lambda folder: listed.append(folder) or scandir(folder),
     ))  # fmt: skip
-    check_files(Files(paths, LOCAL))
+    check_files(Files(paths, LOCAL), 'train_dataloader')
     assert listed == [str(tmp_path)]
     assert not asked
 
 
 def test_one_process_looks_for_all(tmp_path, monkeypatch):
     monkeypatch.setattr(data, 'is_main_process', lambda: False)
-    check_files(Files([tmp_path / 'gone.png'], LOCAL))
+    check_files(Files([tmp_path / 'gone.png'], LOCAL), 'train_dataloader')

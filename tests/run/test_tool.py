@@ -4,6 +4,8 @@ import os
 import re
 
 import pytest
+import torch
+from mmengine.registry import HOOKS, METRICS, PARAM_SCHEDULERS, TRANSFORMS
 
 from fade_mm import run as running
 from fade_mm.errors import SetupError, explained, is_bug, naming_build_errors
@@ -53,6 +55,32 @@ def test_parameters_without_gradient_say_what_to_set():
     torchs = RuntimeError('Expected to have finished ... passing `find_unused_parameters=True`')
     assert '--cfg-options find_unused_parameters=True' in explained(torchs)
     assert explained(RuntimeError('out of memory')) is None
+
+
+def test_a_wrong_number_of_channels_says_where_to_look():
+    torchs = caught(lambda: torch.nn.Conv2d(4, 8, 3)(torch.rand(1, 3, 9, 9)))
+    explanation = explained(torchs)
+    assert 'to have 4 channels, but got 3 channels' in explanation
+    assert 'in_channels' in explanation
+    assert 'bgr_to_rgb' in explanation
+    assert '\n' not in explanation
+
+
+@pytest.mark.parametrize(
+    ('registry', 'wrong', 'message'),
+    [
+        (PARAM_SCHEDULERS, dict(type='PolyLR', begin=2, end=2), 'PolyLR: end should be larger'),
+        (HOOKS, dict(type='EMAHook', begin_iter=-1), 'EMAHook: .*begin_iter.*-1'),
+        (TRANSFORMS, dict(type='Pad', size=(9, 9), padding_mode='blur'), 'Pad: .*padding_mode in'),
+        (METRICS, dict(type='mmdet.CocoMetric', metric='box'), "CocoMetric: .*'bbox', .*box"),
+    ],
+)
+def test_an_argument_that_a_class_refuses_is_one_line(registry, wrong, message):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 0.1)
+    more = dict(optimizer=optimizer) if registry is PARAM_SCHEDULERS else {}
+    explanation = explained(caught(lambda: registry.build(dict(wrong, **more))))
+    assert re.match(message, explanation)
+    assert '\n' not in explanation
 
 
 @pytest.mark.parametrize(

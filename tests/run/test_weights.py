@@ -78,6 +78,9 @@ def slow(*arguments):
         slow('model.neck.type=fade_mm.Fpn', r"'fade_mm\.Fpn'; there is fade_mm\.FPN"),
         slow('model.type=FasterRCN', r"there is no mmdet\.FasterRCN"),
         slow('visualizer.type=DetVisualiser', r"visualizer .*"),
+        ('train_dataloader.collate_fn.type=pseudo_colate', r"'pseudo_colate'; there is pseudo"),
+        slow('default_hooks.checkpoint.save_best=coco/segm_map',
+             r"CheckpointHook goes by 'coco/segm_map', but .* are coco/bbox_mAP, "),
         ('train_dataloader.dataset.pipeline.1.scael=(1,1)', r"unexpected keyword argument 'scael'"),
     ],
 )  # fmt: skip

@@ -85,7 +85,7 @@ def test_scores_are_those_of_the_test_tool(small_rows, segmentation_root, tmp_pa
     shutil.rmtree(segmentation_root)
     run('paper_tables', 'segmentation', '--checkpoints', folder)
     text = capsys.readouterr().out
-    assert '1. no checkpoint\n2. the data set is not there' in text
+    assert '1. no checkpoint\n2. test_dataloader: the data set is not there' in text
     assert '48.40' in text
 
 

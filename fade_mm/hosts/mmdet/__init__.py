@@ -1,7 +1,7 @@
 """mmdetection: boxes, instance and panoptic masks."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from unittest import mock
@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from fade_mm.errors import SetupError, first_of
-from fade_mm.hosts.backbones import transformer_of
+from fade_mm.hosts.backbones import size_of, transformer_of
 from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
 from fade_mm.hosts.orientation import turned
@@ -34,11 +34,14 @@ class MMDetHost(Host):
         'mmdet.models.reid.base_reid.BaseReID',
     )
     stand_ins = {
+        'CSPNeXtPAFPN': 'csp_pafpn',
         'FPN': 'fpn',
         'FPN_CARAFE': 'fpn_carafe',
         'MSDeformAttnPixelDecoder': 'msdeformattn_pixel_decoder',
+        'PAFPN': 'pafpn',
         'PixelDecoder': 'pixel_decoder',
         'TransformerEncoderPixelDecoder': 'pixel_decoder',
+        'YOLOXPAFPN': 'csp_pafpn',
     }
     task = 'detection'
     names = {
@@ -87,10 +90,14 @@ class MMDetHost(Host):
         return None
 
     def name_of(self, model: dict) -> str | None:
-        """The name of a model with its backbone, and its neck where another is usual."""
+        """The name of a model with its backbone or size, and its neck where another is usual."""
+        kind, size = type_name(model), size_of(model.get('backbone') or {})
+        if size and kind in ('RTMDet', 'YOLOX'):
+            has_masks = type_name(model.get('bbox_head')).startswith('RTMDetIns')
+            return f'{kind}-Ins-{size}' if has_masks else f'{kind}-{size}'
         name = super().name_of(model)
-        has_fpn_carafe = type_name(model.get('neck')) == 'FPN_CARAFE'
-        return f'{name} FPN_CARAFE' if name and has_fpn_carafe else name
+        neck = type_name(model.get('neck'))
+        return f'{name} {neck}' if name and neck in ('FPN_CARAFE', 'PAFPN') else name
 
     def backbone_of(self, backbone: dict) -> str | None:
         return super().backbone_of(backbone) or transformer_of(backbone)
@@ -177,6 +184,13 @@ class MMDetHost(Host):
         """mmdetection's usual size."""
         return 800, 1280
 
+    def channels(self, model: nn.Module) -> int:
+        """Those of the first convolution, which YOLO's Focus gives four for each."""
+        from mmdet.models.backbones.csp_darknet import Focus
+
+        folded = any(isinstance(m, Focus) for m in model.modules())
+        return super().channels(model) // (4 if folded else 1)
+
     def single_pass(
         self, model: nn.Module, shape: tuple[int, int], mode: str = 'tensor'
     ) -> SinglePass:
@@ -202,13 +216,39 @@ class NotedNames:
             coco = self.read(path)
             names = dataset.names_in_file = {key: x['name'] for key, x in coco.cats.items()}
             classes = dataset.metainfo.get('classes') or ()
-            if classes and not set(classes).intersection(names.values()):
-                raise SetupError(
-                    f'{self.place}: {path} has ({", ".join(names.values())}), and none of '
-                    f'metainfo.classes, {first_of(classes)}. Write '
-                    f'{self.place}.dataset.metainfo=dict(classes={(*names.values(),)}), or, if '
-                    'that is as it should be, check_classes=False'
-                )
+            if classes:
+                self.check(coco, names, classes, path)
             return coco
 
         return self.read if dataset is None else noting
+
+    def check(self, coco, names: dict[int, str], classes: Sequence[str], path: str) -> None:
+        """Raise where objects would be left out, which is done in silence.
+
+        Args:
+            coco: The file as it is read.
+            names: Of its categories, by their numbers.
+            classes: Those that the data set is to have.
+            path: The file.
+        """
+        if not names:
+            raise SetupError(
+                f'{self.place}: {path} has no categories; give it "categories": '
+                '[{"id": 1, "name": ...}, ...], which annotations refer to by category_id'
+            )
+        asked = [x.get('category_id') for x in coco.anns.values()]
+        unknown = [x for x in dict.fromkeys(asked) if x not in names]
+        if unknown:
+            raise SetupError(
+                f'{self.place}: {path} has {sum(x in unknown for x in asked)} annotations with '
+                f'category_id {", ".join(map(str, unknown[:5]))}, and no category of that id; it '
+                f'has {", ".join(f"{key} ({name})" for key, name in list(names.items())[:5])}. '
+                'If they may be left out, check_classes=False'
+            )
+        if not set(classes).intersection(names.values()):
+            raise SetupError(
+                f'{self.place}: {path} has ({", ".join(names.values())}), and none of '
+                f'metainfo.classes, {first_of(classes)}. Write '
+                f'{self.place}.dataset.metainfo=dict(classes={(*names.values(),)}), or, if '
+                'that is as it should be, check_classes=False'
+            )

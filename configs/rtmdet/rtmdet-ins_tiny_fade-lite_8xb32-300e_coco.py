@@ -1,0 +1,2 @@
+_base_ = './rtmdet-ins_tiny_nearest_8xb32-300e_coco.py'
+model = dict(neck=dict(upsample_cfg=dict(type='fade_lite')))

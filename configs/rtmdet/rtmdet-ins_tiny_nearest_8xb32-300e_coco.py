@@ -1,0 +1,2 @@
+_base_ = 'mmdet::rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py'
+model = dict(neck=dict(type='fade_mm.CSPNeXtPAFPN'))
