@@ -7,11 +7,13 @@ works, more slowly.
 import os
 import platform
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 CSRC = 'fade_mm/ops/backend/cpu/csrc'
@@ -66,6 +68,20 @@ class BuildKernels(build_ext):
             print(f'fade_mm: no CPU kernel, since it cannot be built: {error}', file=sys.stderr)
 
 
+class BuildPackage(build_py):
+    """Puts configs and tools into a wheel, where mim and `fade_mm.shipped` look for them."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # they are found in the checkout
+            return
+        place = Path(self.build_lib, 'fade_mm/.mim')
+        shutil.rmtree(place, ignore_errors=True)
+        for name in ('configs', 'tools'):
+            shutil.copytree(name, place / name, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy('model-index.yml', place)
+
+
 setup(
     name='fade_mm',
     version=re.search(r"__version__ = '(.+)'", (ROOT / 'fade_mm/__init__.py').read_text())[1],
@@ -89,6 +105,7 @@ setup(
             optional=not KERNEL_IS_NEEDED,
         )
     ],
-    cmdclass={'build_ext': BuildKernels},
+    entry_points={'console_scripts': ['fade-mm = fade_mm.cli:main']},
+    cmdclass={'build_ext': BuildKernels, 'build_py': BuildPackage},
     options={'bdist_wheel': {'py_limited_api': 'cp310'}},
 )

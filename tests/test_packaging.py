@@ -1,4 +1,4 @@
-"""What a source distribution holds and needs, without building it; and the workflows that do."""
+"""What distributions hold and need, without building them; and the workflows that do."""
 
 import ast
 import os
@@ -9,9 +9,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ['.github', 'configs', 'docs', 'fade_mm', 'requirements', 'tests', 'tools']
+FOLDERS = ['.github', 'configs', 'docs', 'examples', 'fade_mm', 'requirements', 'tests', 'tools']
 FILES = [
     'CHANGELOG.md',
     'CITATION.cff',
@@ -21,18 +22,23 @@ FILES = [
     'Makefile',
     'README.md',
     'SECURITY.md',
+    'model-index.yml',
     'pyproject.toml',
     'setup.py',
 ]
 
 
-def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
-    tree, without_torch = tmp_path / 'tree', tmp_path / 'without_torch'
+def copy_of_sources(tree):
     for name in FOLDERS:
         ignored = shutil.ignore_patterns('__pycache__', '*.so')
         shutil.copytree(ROOT / name, tree / name, ignore=ignored)
     for name in FILES:
         shutil.copy(ROOT / name, tree)
+
+
+def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
+    tree, without_torch = tmp_path / 'tree', tmp_path / 'without_torch'
+    copy_of_sources(tree)
     files = {str(x.relative_to(tree)) for x in tree.rglob('*') if x.is_file()}
     assert 'fade_mm/ops/backend/cpu/csrc/bind.cpp' in files
     (tree / 'fade_mm/ops/backend/cpu/_kernels.so').touch()
@@ -52,6 +58,31 @@ def test_a_source_distribution_made_without_torch_holds_all_files(tmp_path):
         members = {x.name.partition('/')[2] for x in archive if x.isfile()}
     assert files - members == set()
     assert 'fade_mm/ops/backend/cpu/_kernels.so' not in members
+
+
+def test_a_wheel_has_what_mim_looks_for_and_finds_configs_there(tmp_path):
+    tree, built = tmp_path / 'tree', tmp_path / 'built'
+    copy_of_sources(tree)
+    command = [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', built]
+    subprocess.run(command, cwd=tree, check=True, capture_output=True)
+    inside = built / 'fade_mm/.mim'
+    for name in ('configs', 'tools'):
+        there = {x.relative_to(tree) for x in (tree / name).rglob('*') if x.is_file()}
+        assert there == {x.relative_to(inside) for x in (inside / name).rglob('*') if x.is_file()}
+    index = yaml.safe_load((inside / 'model-index.yml').read_text())
+    assert all((inside / name).is_file() for name in index['Import'])
+
+    program = 'from fade_mm import cli, shipped; cli.main(); print(shipped.root())'
+    said = subprocess.run(
+        [sys.executable, '-c', program],
+        cwd=tmp_path,
+        env=os.environ | {'PYTHONPATH': str(built)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said.startswith('usage: fade-mm')
+    assert Path(said.splitlines()[-1]) == inside
 
 
 def test_without_a_compiler_one_line_says_so(tmp_path):

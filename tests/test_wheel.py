@@ -45,7 +45,8 @@ print(fade_mm.__file__)
 """
 PROGRAMS = {
     'layers': ['-c', LAYERS],
-    # The command line goes here: 'env': ['-m', 'fade_mm', 'env'], or as it is called.
+    'env': ['-m', 'fade_mm', 'env'],
+    'commands': ['-m', 'fade_mm'],
 }
 
 
