@@ -1,7 +1,4 @@
-"""Time of boundary AP on an annotation file, with each object found a pixel beside its place.
-
-python tools/benchmark_boundary_ap.py data/mine/val.json
-"""
+"""Time of boundary AP on an annotation file, with each object found a pixel beside its place."""
 
 import argparse
 import time
@@ -19,7 +16,7 @@ from fade_mm.metrics.boundary_eval import silent_coco
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = run.ToolParser(__doc__)
+    parser = run.ToolParser(__doc__, 'data/mine/val.json')
     parser.add_argument('ann_file', help="annotations with masks, in COCO's format")
     parser.add_argument('--num-processes', type=int, default=1, help='of the metric')
     parser.add_argument('--repeat', type=int, default=1, help='take the images so many times')

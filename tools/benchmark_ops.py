@@ -5,10 +5,6 @@ what the machine can do at all (memory bandwidth and multiply-adds per second). 
 turns in random order, so that a disturbance meets them alike; times are medians, and ratios are
 medians of the ratios within a turn. Memory that is freed stays with the process, as in
 tools/train.py and as GPU allocators do it (--return-memory shows the difference).
-
-    python tools/benchmark_ops.py                           # forward, en 128x128
-    python tools/benchmark_ops.py --backward
-    python tools/benchmark_ops.py --sizes 32 64 128 256 512 --plot cost.png
 """
 
 import argparse
@@ -51,7 +47,9 @@ MiB = 2**20
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog='for example:\n  %(prog)s --backward\n  %(prog)s --sizes 32 64 128 --plot cost.png',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'])

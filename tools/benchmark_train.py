@@ -4,8 +4,6 @@ Every model takes steps on one batch of its own training data, all in turns; tim
 ratios to the first row are medians of the ratios within a turn. Freed memory stays with the
 process, as in tools/train.py (--return-memory shows the difference). Memory is the most that a
 step takes at once beyond the model and its optimizer: features, gradients, what is in between.
-
-    python tools/benchmark_train.py configs/segformer/segformer_mit-b0_{bilinear,fade}_*camvid*.py
 """
 
 import argparse
@@ -35,7 +33,9 @@ from fade_mm.upsamplers import named_upsamplers
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = run.ToolParser(__doc__)
+    parser = run.ToolParser(
+        __doc__, 'configs/segformer/segformer_mit-b0_{bilinear,fade}_1xb4-1500_camvid-256x256.py'
+    )
     parser.add_argument('configs', nargs='+', help='their data must be where they say')
     parser.add_argument('--repeats', type=int, default=11, help='turns')
     parser.add_argument(

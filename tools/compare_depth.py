@@ -1,8 +1,5 @@
 """A picture of what models of depth predict, and of their errors at depth discontinuities.
 
-    python tools/compare_depth.py work_dirs/A/A.py work_dirs/A/iter_1200.pth \
-        work_dirs/B/B.py work_dirs/B/iter_1200.pth --out depth.png
-
 Each row is a picture of the test set: itself, the truth, each model's prediction in the truth's
 scale, and each model's relative error at the pixels that count and are near a discontinuity, with
 its mean there. The pictures are spread evenly over the set, unless --pictures names others.

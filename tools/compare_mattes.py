@@ -1,8 +1,5 @@
 """A picture of what matting models predict, at full size.
 
-    python tools/compare_mattes.py work_dirs/A/A.py work_dirs/A/iter_1500.pth \
-        work_dirs/B/B.py work_dirs/B/iter_1500.pth --out mattes.png
-
 Each row is a part of a picture of the test set, the one with most unknown pixels: itself, the
 truth, each model's alpha with its SAD there (thousands of pixels, unknown ones alone), and the
 finest gate of the last model that has gates, from blue (0, the decoder's feature) to yellow (1,

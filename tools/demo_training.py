@@ -1,7 +1,8 @@
 """Train SegFormer MiT-B0 with bilinear upsampling and with FADE, and show the difference.
 
 Generates a data set, trains both models on it with the same budget, prints their scores side by
-side and writes a picture. What is already there is not done again.
+side and writes a picture, all below the current folder, in data and work_dirs. What is already
+there is not done again.
 """
 
 import json
@@ -19,15 +20,16 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from fade_mm import run
+from fade_mm import run, shipped
 from fade_mm.analysis.views import overlay, watch_upsamplers
 from fade_mm.hosts import host_of
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = ROOT / 'data/shapes'
-PICTURE = ROOT / 'work_dirs/demo.png'
+TOOLS = Path(__file__).resolve().parent
+DATA = Path('data/shapes')
+WORK_DIRS = Path('work_dirs')
+PICTURE = WORK_DIRS / 'demo.png'
 CONFIGS = {
-    name: ROOT / f'configs/segformer/segformer_mit-b0_{name}_1xb8-400_shapes-128x128.py'
+    name: shipped.config_file(f'segformer/segformer_mit-b0_{name}_1xb8-400_shapes-128x128')
     for name in ('bilinear', 'fade')
 }
 SHOWN = 4  # validation images in the picture
@@ -36,7 +38,7 @@ ERROR = (255, 0, 60)
 
 def call(*command: str | Path) -> None:
     """Run one of the tools, and stop where it stops."""
-    done = subprocess.run([sys.executable, '-W', 'ignore', *map(str, command)], cwd=ROOT)
+    done = subprocess.run([sys.executable, '-W', 'ignore', *map(str, command)])
     if done.returncode:
         sys.exit(done.returncode)
 
@@ -47,10 +49,10 @@ def train(config: Path) -> tuple[Path, dict[str, float]]:
     Returns:
         The last checkpoint, and the scores of the last evaluation.
     """
-    work_dir = ROOT / 'work_dirs' / config.stem
+    work_dir = WORK_DIRS / config.stem
     checkpoint = work_dir / f'iter_{Config.fromfile(config).train_cfg.max_iters}.pth'
     if not (checkpoint.exists() and scores(work_dir)):
-        call(ROOT / 'tools/train.py', config, '--work-dir', work_dir, '--resume')
+        call(TOOLS / 'train.py', config, '--work-dir', work_dir, '--resume')
     return checkpoint, scores(work_dir)
 
 
@@ -123,9 +125,9 @@ def write_picture(checkpoints: dict[str, Path]) -> None:
 
 
 def main() -> None:
-    run.ToolParser(__doc__).parse_args()
+    run.ToolParser(__doc__, '').parse_args()
     if not DATA.exists():
-        call(ROOT / 'tools/dataset_converters/make_shapes.py', DATA)
+        call(TOOLS / 'dataset_converters/make_shapes.py', DATA)
     results = {name: train(config) for name, config in CONFIGS.items()}
     if not PICTURE.exists():
         write_picture({name: checkpoint for name, (checkpoint, _) in results.items()})

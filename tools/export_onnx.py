@@ -32,8 +32,10 @@ CHATTERBOXES = ('torch.onnx', 'onnxscript', 'onnx_ir')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
-    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
+    parser = run.ToolParser(__doc__, 'CONFIG CHECKPOINT model.onnx --shape 480 640')
+    parser.add_argument(
+        'config', help='file, name of one of ours, or LIBRARY::PATH for one of a library'
+    )
     parser.add_argument('checkpoint', help='checkpoint of that config')
     parser.add_argument('out', help='the .onnx file to write; one that exists is replaced')
     parser.add_argument(

@@ -24,8 +24,13 @@ from fade_mm.hosts import host_of
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
-    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
+    parser = run.ToolParser(
+        __doc__,
+        'segformer/segformer_mit-b1_fade_1xb16-160k_ade20k-512x512 --shape 512 512',
+    )
+    parser.add_argument(
+        'config', help='file, name of one of ours, or LIBRARY::PATH for one of a library'
+    )
     parser.add_argument(
         '--shape',
         nargs=2,

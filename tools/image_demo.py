@@ -28,9 +28,11 @@ SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
+    parser = run.ToolParser(__doc__, 'pictures CONFIG CHECKPOINT --out-dir drawn --show-gate')
     parser.add_argument('images', nargs='+', type=Path, help='pictures, or folders of pictures')
-    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
+    parser.add_argument(
+        'config', help='file, name of one of ours, or LIBRARY::PATH for one of a library'
+    )
     parser.add_argument('checkpoint', help='checkpoint of that config')
     parser.add_argument(
         '--trimaps',

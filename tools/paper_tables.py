@@ -1,8 +1,5 @@
 """The papers' tables: our models' complexity, and the scores of your checkpoints, beside theirs.
 
-    python tools/paper_tables.py                    # complexity; needs no data
-    python tools/paper_tables.py segmentation --checkpoints work_dirs
-
 GFLOPs are 10^9 multiply-adds, counted as the papers do: products (convolutions, linear layers,
 attention, reassembly), and in the host models also batch norms, ReLUs and the biases of
 convolutions; auxiliary heads are left out. Figures with a sign are differences from the first row
@@ -40,7 +37,11 @@ PUBLISHED_ONLY = ('toy',)
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
+    parser = run.ToolParser(
+        __doc__,
+        'complexity --format markdown',
+        'segmentation --checkpoints work_dirs',
+    )
     parser.add_argument(
         'table',
         nargs='?',

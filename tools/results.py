@@ -1,9 +1,4 @@
-"""Keep docs/results.yml, the file of all runs, and the tables that the pages make of it.
-
-python tools/results.py append work_dirs/NAME    # what tools/train.py or tools/test.py left
-python tools/results.py tables                   # make the tables of docs/*.md anew
-python tools/results.py tables --check           # only say which pages disagree
-"""
+"""Keep docs/results.yml, the file of all runs, and the tables that the pages make of it."""
 
 import argparse
 import warnings
@@ -15,10 +10,17 @@ from fade_mm import run
 from fade_mm.run import result_tables, results
 
 DOCS = Path(__file__).resolve().parents[1] / 'docs'
+if not DOCS.is_dir():  # installed without them
+    DOCS = Path('docs')
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
+    parser = run.ToolParser(
+        __doc__,
+        'append work_dirs/NAME',
+        'tables',
+        'tables --check',
+    )
     parser.add_argument(
         '--data', type=Path, default=DOCS / 'results.yml', help='default: docs/results.yml'
     )

@@ -13,8 +13,10 @@ from fade_mm.hosts import host_of
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
-    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
+    parser = run.ToolParser(__doc__, 'CONFIG CHECKPOINT --show-dir pictures')
+    parser.add_argument(
+        'config', help='file, name of one of ours, or LIBRARY::PATH for one of a library'
+    )
     parser.add_argument('checkpoint', help='checkpoint to test')
     parser.add_argument('--work-dir', help='where the metrics go')
     parser.add_argument(

@@ -15,8 +15,14 @@ from fade_mm.hosts.configs import type_name
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
-    parser.add_argument('config', help='config file, or LIBRARY::PATH for one that a library has')
+    parser = run.ToolParser(
+        __doc__,
+        'segformer/segformer_mit-b0_fade_1xb4-1500_camvid-256x256 --resume',
+        'mine.py --cfg-options model.neck.type=fade_mm.FPN model.neck.upsample_cfg.type=fade',
+    )
+    parser.add_argument(
+        'config', help='file, name of one of ours, or LIBRARY::PATH for one of a library'
+    )
     parser.add_argument('--work-dir', help='where logs and checkpoints go')
     parser.add_argument(
         '--resume',

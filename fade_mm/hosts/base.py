@@ -17,12 +17,15 @@ from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
 from fade_mm.errors import SetupError
+from fade_mm.openmmlab import check_python, command
 from fade_mm.registry import HOSTS
 from fade_mm.registry import MODELS as OURS
 from fade_mm.upsamplers import named_upsamplers
 
 from .configs import check_pickle, dicts, metrics_of, test_sets, type_name
 from .traced import Exported, SinglePass
+
+check_python()
 
 
 class Host:
@@ -383,7 +386,7 @@ def _missing(named: str, reason: str) -> SetupError:
     packages = {host.library: host.packages for host in HOSTS.module_dict.values()}
     advice = 'check its name, and custom_imports'
     if library in packages and (not find_spec(library) or reason != 'it is not registered'):
-        advice = f'run: pip install {packages[library]}'
+        advice = f'run: {command(packages[library])}'
     return SetupError(f'the model cannot be built: there is no {named} ({reason}); {advice}')
 
 

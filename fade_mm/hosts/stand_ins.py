@@ -6,6 +6,7 @@ install.
 
 from importlib import import_module
 
+from fade_mm.openmmlab import MMCV, command
 from fade_mm.registry import HOSTS, MODELS
 
 from .base import Host
@@ -26,13 +27,10 @@ def _unavailable(name: str, host: type[Host], error: Exception) -> type:
 
 def _command(libraries: list[str], error: Exception) -> str:
     if getattr(error, 'name', None) == 'mmcv._ext':  # mmcv-lite, or mmcv without its operators
-        return (
-            'pip uninstall mmcv mmcv-lite; '
-            "MMCV_WITH_OPS=1 pip install --no-build-isolation 'mmcv>=2.0.0rc4,<2.2.0'"
-        )
+        return f'pip uninstall mmcv mmcv-lite; {MMCV}'
     hosts = HOSTS.module_dict.values()
     packages = [host.packages for x in libraries for host in hosts if host.library == x]
-    return f'pip install {" ".join(dict.fromkeys(packages))}'
+    return command(*dict.fromkeys(packages))
 
 
 __all__ = []

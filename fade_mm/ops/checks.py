@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
+is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+"""Whether `torch.export` looks on; releases that cannot say fix the sizes that they see."""
+
 
 def is_tracing() -> bool:
     """Whether sizes may be symbolic, so that no Python code may depend on them."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import decomposition, operator
+from . import decomposition, eager, operator
 from .backend import use_backend
 from .checks import check_positive, is_tracing
 from .fx import leaf
@@ -107,6 +107,8 @@ def gated_reassemble(
 
 def _call(backend: str | None, *arguments) -> Tensor:
     _check_types(*arguments)
+    if eager.takes(backend, *arguments[:5]):
+        return eager.gated_reassemble(*arguments)
     if _is_transformed(arguments):
         Problem(*arguments)  # checks them
         return decomposition.forward(*arguments)

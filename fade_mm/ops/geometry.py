@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.fx import Proxy
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from .checks import is_tracing
+from .checks import is_exporting, is_tracing
 from .fx import leaf
 
 Size = tuple[int, int]
@@ -21,7 +21,7 @@ def is_recorded(x: Tensor | Proxy) -> bool:
     There, code must not branch on a size, whatever the sizes are that it is recorded with: guards
     of `torch.export` do not come as far as ONNX.
     """
-    return isinstance(x, Proxy) or torch.jit.is_tracing() or torch.compiler.is_exporting()
+    return isinstance(x, Proxy) or torch.jit.is_tracing() or is_exporting()
 
 
 def step_of(size: Size, low: Size, scale_factor: int) -> int | torch.SymInt | Tensor:
@@ -30,7 +30,7 @@ def step_of(size: Size, low: Size, scale_factor: int) -> int | torch.SymInt | Te
     Where a graph for all sizes is recorded, it computes the ratio when it runs: from symbols, or
     under `torch.jit.trace` as a tensor. `torch.compile` compiles anew where the ratio changes.
     """
-    if torch.compiler.is_exporting():
+    if is_exporting():
         if _are_known_to_be_equal(size, low):
             return 1
         surplus = sum(size) - sum(low)  # no axis is longer in the smaller feature

@@ -1,6 +1,7 @@
 """``fade_mm::gated_reassemble`` in `torch.library`: what autograd, compile and export see."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -57,13 +58,15 @@ def _fake_backward(grad, *arguments):
     return [x for x in problem.empty_gradients(needed) if x is not None]
 
 
-def _setup_context(ctx, inputs, output):
+def setup_context(ctx, inputs, output):
+    """Keep what `backward` needs."""
     tensors, ctx.options = inputs[:5], inputs[5:]
     ctx.backend = backend.preferred_backend()
     ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx, grad):
+def backward(ctx, grad):
+    """Gradients of all arguments, None where there are none."""
     tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:5]
     if torch.is_grad_enabled() and not is_tracing():
         grads = _differentiable_backward(grad, tensors, ctx.options, needed)
@@ -82,7 +85,7 @@ def _differentiable_backward(grad, tensors, options, needed) -> tuple[Tensor, ..
     return torch.autograd.grad(y, asked, grad, create_graph=True)
 
 
-gated_reassemble.register_autograd(_backward, setup_context=_setup_context)
+gated_reassemble.register_autograd(backward, setup_context=setup_context)
 
 
 def _without_autocast(op: OpOverloadPacket) -> Callable:
@@ -103,7 +106,8 @@ _autocast = torch.library.Library('fade_mm', 'IMPL')
 for _name in ('gated_reassemble', 'gated_reassemble_backward'):
     for _device in ('CPU', 'CUDA', 'XPU', 'MPS', 'PrivateUse1'):
         _rule = _without_autocast(getattr(torch.ops.fade_mm, _name))
-        _autocast.impl(_name, _rule, f'Autocast{_device}')
+        with suppress(RuntimeError):  # a release that has no autocast there
+            _autocast.impl(_name, _rule, f'Autocast{_device}')
 
 
 @register_flop_formula(torch.ops.fade_mm.gated_reassemble)

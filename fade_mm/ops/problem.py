@@ -1,7 +1,7 @@
 """One call of the operator: its operands, checked once, and what follows from them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class Problem:
         en: Encoder feature ``(N, C, h, w)``, or none.
         scale_factor: Ratio of the two resolutions.
         softmax: Whether kernels are the softmax of logits.
+        checked: Whether they are known to fit each other. Default: False.
 
     Raises:
         TypeError, ValueError: they do not fit each other.
@@ -37,8 +38,11 @@ class Problem:
     en: Tensor | None
     scale_factor: int
     softmax: bool
+    checked: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, checked: bool) -> None:
+        if checked:
+            return
         name = 'logits' if self.softmax else 'kernels'
         check_positive(scale_factor=self.scale_factor)
         check_feature('de', self.de)

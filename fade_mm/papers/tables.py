@@ -9,12 +9,13 @@ from pathlib import Path
 
 import yaml
 
+from fade_mm import shipped
 from fade_mm.analysis.complexity import HostCount, count_parameters, predicting_model
 from fade_mm.errors import SetupError, debugging
 from fade_mm.run import evaluate, load_config
 
 DATA = Path(__file__).with_suffix('.yml')
-ROOT = Path(__file__).parents[2]
+ROOT = shipped.root()
 
 _NOT_METRICS = ('upsampler', 'config', 'stock', 'source', 'params', 'gflops', 'differs', 'note')
 

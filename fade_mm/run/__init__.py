@@ -1,5 +1,6 @@
 """Running a config: checkpoints, checks before a run, exact resumption."""
 
+from fade_mm import registry  # noqa: F401  (says what to install, if mmengine is missing)
 from fade_mm.errors import SetupError
 from fade_mm.memory import keep_freed_memory
 

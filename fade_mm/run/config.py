@@ -10,10 +10,11 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hub import get_config
 
-from fade_mm import upsamplers
+from fade_mm import shipped, upsamplers
 from fade_mm.errors import SetupError, unavailable
 from fade_mm.hosts.base import host_of
 from fade_mm.hosts.configs import dicts, type_name
+from fade_mm.openmmlab import command
 from fade_mm.registry import HOSTS
 
 from . import mmengine_fixes
@@ -34,7 +35,9 @@ def load_config(
     """Load a config for a run on this machine.
 
     Args:
-        name: Path of a config, or ``LIBRARY::PATH`` for one of a host library's own.
+        name: Path of a config, name of one of ours (``segformer/segformer_mit-b0_fade_...``, with
+            or without ``configs/``, ``.py`` or ``fade_mm::``), or ``LIBRARY::PATH`` for one of a
+            host library's own.
         cfg_options: Values that override the config's, by dotted keys. An upsampler that gets
             another ``type`` loses the arguments that the config had for the one before, and a line
             on standard error says which. Default: none.
@@ -61,7 +64,9 @@ def load_config(
     host.check_model(cfg)
     host.add_metrics(cfg)
     cfg.launcher = launcher
-    cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{Path(name).stem}{_swap(options)}'
+    cfg.work_dir = (
+        work_dir or cfg.get('work_dir') or f'work_dirs/{Path(cfg.filename).stem}{_swap(options)}'
+    )
     mmengine_fixes.fit_to_machine(cfg)
     mmengine_fixes.tell_rules(cfg)
     return cfg
@@ -137,11 +142,14 @@ def monitor_upsamplers(cfg: Config) -> None:
 
 
 def _read(name: str) -> Config:
+    mmengine_fixes.find_forks()
     library = name.partition('::')[0] if '::' in name else None
+    if library == 'fade_mm' or not (library or os.path.isfile(name)):
+        name, library = str(shipped.config_file(name)), None
     if library and not importlib.util.find_spec(library):  # mmengine would run pip
         package = MODULE2PACKAGE.get(library)
         known = (
-            f'is not installed; run: pip install {package}'
+            f'is not installed; run: {command(package)}'
             if package
             else f'is no library of OpenMMLab; there are {" and ".join(_libraries())}'
         )
@@ -150,6 +158,8 @@ def _read(name: str) -> Config:
         return get_config(name) if library else Config.fromfile(name)
     except FileNotFoundError as error:
         raise SetupError(f'there is no config {name}: {error}') from error
+    except SetupError as error:  # of one that it inherits
+        raise SetupError(f'config {name} cannot be read: {error}') from error
     except Exception as error:  # a config is a program
         cause = error.__cause__ or error  # mmengine's words for a failed import are long
         raise SetupError(

@@ -9,9 +9,12 @@ away from it by a copy.)
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook, LoggerHook
 from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import METRICS, Registry
@@ -21,6 +24,19 @@ from torch import nn
 from fade_mm.errors import SetupError, unregistered
 from fade_mm.hosts.base import find
 from fade_mm.hosts.configs import dicts
+
+
+def find_forks() -> None:
+    """Let ``mmseg::`` find mmsegmentation where its fork, onedl-mmsegmentation, is installed.
+
+    mmengine, and its own fork too, look for a distribution called mmsegmentation; that of another
+    name is found by its module.
+    """
+    try:
+        version(MODULE2PACKAGE['mmseg'])
+    except PackageNotFoundError:
+        if find_spec('mmseg'):
+            MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
 def fit_to_machine(cfg: Config) -> None:

@@ -14,13 +14,14 @@ import yaml
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 
+from fade_mm import shipped
 from fade_mm.hosts.base import host_of
 from fade_mm.registry import HOOKS
 
 from .naming import data_of, host_name, upsampler_of
 from .results import dump, write
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = shipped.root()
 _HERE_ALONE = ('ann_file', 'data_root', 'num_workers', 'seed')  # options that change no result
 
 
@@ -41,7 +42,8 @@ class ResultHook(Hook):
     priority = 'VERY_LOW'  # after the checkpoint is saved
 
     def __init__(self, config: str, options: dict | None = None) -> None:
-        self.config = _without_place(os.path.abspath(config) if os.path.isfile(config) else config)
+        file = config if os.path.isfile(config) else shipped.find_config(config)
+        self.config = _without_place(os.path.abspath(file)) if file else config
         self.options = {
             name: _without_place(value if isinstance(value, int | float) else str(value))
             for name, value in (options or {}).items()

@@ -25,7 +25,11 @@ class SideBySideParser(ToolParser):
     """The arguments of such a tool: models, pictures, and the file to write."""
 
     def __init__(self, description: str) -> None:
-        super().__init__(description)
+        super().__init__(
+            description,
+            'work_dirs/A/A.py work_dirs/A/last.pth work_dirs/B/B.py work_dirs/B/last.pth '
+            '--out picture.png',
+        )
         self.add_argument(
             'models', nargs='+', metavar='CONFIG CHECKPOINT', help='one pair for each model'
         )

@@ -18,11 +18,15 @@ class ToolParser(argparse.ArgumentParser):
 
     Args:
         description: The docstring.
+        *examples: Arguments of calls to show below all else.
         **kwargs: As in ``ArgumentParser``.
     """
 
-    def __init__(self, description: str | None = None, **kwargs) -> None:
+    def __init__(self, description: str | None = None, *examples: str, **kwargs) -> None:
         kwargs['formatter_class'] = argparse.RawDescriptionHelpFormatter
+        if examples:
+            lines = [f'  %(prog)s {example}'.rstrip() for example in examples]
+            kwargs['epilog'] = '\n'.join(['for example:', *lines])
         super().__init__(description=description, **kwargs)
         self.add_argument(
             '--traceback',

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fade_mm.ops import reassemble
-from fade_mm.ops.checks import check_odd, check_positive
+from fade_mm.ops.checks import check_odd, check_positive, is_exporting
 from fade_mm.ops.fx import leaf
 from fade_mm.ops.geometry import fit_size, pixel_shuffle
 
@@ -41,7 +41,7 @@ class _AveragePool(nn.AdaptiveAvgPool2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.compiler.is_exporting():
+        if not is_exporting():
             return super().forward(x)
         rows, cols = (self._averages(size, x) for size in x.shape[2:])
         return rows @ x @ cols.T
@@ -202,7 +202,7 @@ class A2U(Upsampler):
             dict(device=device, dtype=dtype),
         )
         if not downsampling:
-            self.register_load_state_dict_pre_hook(_drop_downsampling)
+            self._register_load_state_dict_pre_hook(_drop_downsampling, with_module=True)
 
     def upsample(self, en: Tensor, de: Tensor) -> Tensor:
         """Reassemble ``de`` with kernels of ``en``."""

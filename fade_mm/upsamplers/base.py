@@ -254,7 +254,7 @@ class AsUpsampler(DecoderUpsampler):
         self.scale_factor = scale_factor
         in_channels = getattr(layer, 'in_channels', None)
         self._changes_channels = getattr(layer, 'out_channels', in_channels) != in_channels
-        self.register_load_state_dict_pre_hook(_into_layer)
+        self._register_load_state_dict_pre_hook(_into_layer, with_module=True)
 
     def init_weights(self) -> None:
         """The layer's own start, or if it says none, that of its parts."""

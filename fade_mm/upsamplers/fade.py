@@ -163,7 +163,7 @@ class FADE(Upsampler):
             up_group,
             **factory,
         )
-        self.register_load_state_dict_pre_hook(_rename_h2l)
+        self._register_load_state_dict_pre_hook(_rename_h2l, with_module=True)
         self.init_weights()
 
     def init_weights(self) -> None:

@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as of_torch
 
 from fade_mm.ops.backend import cpu
 from fade_mm.ops.checks import is_tracing
@@ -51,13 +51,8 @@ def is_plain(conv: nn.Module) -> bool:
     kind = (conv.stride, conv.dilation, conv.padding_mode)
     if kind != ((1, 1), (1, 1), 'zeros') or conv.padding != tuple(a // 2 for a in conv.kernel_size):
         return False
-    hooks = (
-        conv._forward_hooks,
-        conv._forward_pre_hooks,
-        conv._backward_hooks,
-        conv._backward_pre_hooks,
-    )
-    return not any(hooks) and not _has_any_global_hook()
+    kinds = ('forward_hooks', 'forward_pre_hooks', 'backward_hooks', 'backward_pre_hooks')
+    return not any(getattr(conv, f'_{x}') or getattr(of_torch, f'_global_{x}') for x in kinds)
 
 
 @functools.cache

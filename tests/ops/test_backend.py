@@ -26,17 +26,21 @@ def no_preference(monkeypatch):
     backend._of_environment.cache_clear()
 
 
+def spy(names, name, compute):
+    def called(*arguments):
+        names.append(name)
+        return compute(*arguments)
+
+    return called
+
+
 @pytest.fixture
 def chosen(monkeypatch):
     """The names of the backends that have computed, in turn."""
-    names, select = [], backend.select
-
-    def spy(*tensors):
-        found = select(*tensors)
-        names.append(next(name for name, x in backend.BACKENDS.items() if x is found))
-        return found
-
-    monkeypatch.setattr(backend, 'select', spy)
+    names = []
+    for name, module in backend.BACKENDS.items():
+        for step in ('forward', 'backward'):
+            monkeypatch.setattr(module, step, spy(names, name, getattr(module, step)))
     return names
 
 
@@ -184,15 +188,15 @@ def test_a_forced_backend_that_cannot_says_why():
 
 def test_an_unknown_instruction_set_is_refused():
     with pytest.raises(ValueError, match="no instruction set 'mmx'"):
-        cpu._kernel.use_instruction_set('mmx')
+        cpu._kernels.use_instruction_set('mmx')
 
 
 def test_without_the_cpu_plain_pytorch_runs_and_one_warning_says_so(monkeypatch):
     expected = gated_reassemble(DE, LOGITS)
-    monkeypatch.setattr(cpu, '_kernel', None)
+    monkeypatch.setattr(cpu, '_kernels', None)
     monkeypatch.setattr(cpu, '_import_error', 'No module named _cpu', raising=False)
     backend._warn_once.cache_clear()
-    with pytest.warns(UserWarning, match=r'pip install --no-build-isolation'):
+    with pytest.warns(UserWarning, match=r'pip install --no-deps'):
         out = gated_reassemble(DE, LOGITS)
     torch.testing.assert_close(out, expected)
     with warnings.catch_warnings():

@@ -1,10 +1,12 @@
 """What a config may leave out, and what of it names weights."""
 
 import runpy
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.model.weight_init import PretrainedInit
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import METRICS, MODELS, TRANSFORMS, DefaultScope
@@ -16,6 +18,7 @@ from fade_mm.run import (
     check_loops,
     check_weights,
     load_config,
+    mmengine_fixes,
     pretrained_weights,
 )
 from tests.tools import BCCD, CAMVID, ROOT, bccd_options, camvid_options, config, run
@@ -222,3 +225,22 @@ def test_augmented_tests_of_wrapped_data_sets(detection_root, tmp_path):
     assert MODELS.get('DetTTAModel')
     METRICS.build(tested.test_evaluator[-1])
     TRANSFORMS.build(tested.test_dataloader.dataset.datasets[0].pipeline[-1])
+
+
+def test_a_fork_of_mmsegmentation_is_found_by_its_module(monkeypatch):
+    """As onedl-mmsegmentation is: the module is there, a distribution of its name is not."""
+    pytest.importorskip('mmseg')
+    monkeypatch.setitem(MODULE2PACKAGE, 'mmseg', 'mmsegmentation')
+    mmengine_fixes.find_forks()
+    assert MODULE2PACKAGE['mmseg'] == 'mmsegmentation'  # installed under its own name
+
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(mmengine_fixes, 'version', version)
+    mmengine_fixes.find_forks()
+    cfg = Config.fromfile(
+        ROOT / 'configs/segformer/segformer_mit-b0_fade_8xb2-160k_ade20k-512x512.py'
+    )
+    assert MODULE2PACKAGE['mmseg'] == 'mmseg'
+    assert cfg.model.decode_head.upsample_cfg.type == 'fade'

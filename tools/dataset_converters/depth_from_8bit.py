@@ -20,7 +20,9 @@ UNITS = 1000  # a metre
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog='for example:\n  %(prog)s downloads/nyu data/nyu',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('root', type=Path, help='the folder')
     parser.add_argument('out', type=Path, help='folder to make')

@@ -150,7 +150,11 @@ def write_split(root: Path, split: str, count: int, size: int, seed: list[int]) 
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog='for example:\n  %(prog)s data/shapes',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('out', type=Path, help='folder to make')
     parser.add_argument('--images', type=int, default=600, help='training images (default: 600)')
     parser.add_argument('--size', type=int, default=128, help='height and width (default: 128)')

@@ -30,7 +30,7 @@ FOLDER = Path(__file__).parents[2] / 'configs'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = run.ToolParser(__doc__)
+    parser = run.ToolParser(__doc__, 'theirs.pth ours.pth --to segformer-b1-lite')
     parser.add_argument('input', help="the authors' checkpoint")
     parser.add_argument('output', type=Path, help='the file to write; must not exist')
     parser.add_argument(

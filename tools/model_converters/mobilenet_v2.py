@@ -10,7 +10,7 @@ from fade_mm.papers.mobilenet_v2 import convert_mobilenet_v2
 
 
 def main() -> None:
-    parser = run.ToolParser(__doc__)
+    parser = run.ToolParser(__doc__, 'mobilenet_v2.pth ours.pth')
     parser.add_argument('input', help='the weights of the classifier, or of its features')
     parser.add_argument('output', type=Path, help='the file to write; must not exist')
     args = parser.parse_args()

@@ -38,7 +38,7 @@ class FPN_CARAFE(StandIn, MMDetFPN_CARAFE):
             del self.upsample_modules
             levels = len(self.lateral_convs)
             self.upsamplers = build_top_down(upsample_cfg, self.out_channels, levels)
-            self.register_load_state_dict_pre_hook(_into_upsamplers)
+            self._register_load_state_dict_pre_hook(_into_upsamplers, with_module=True)
 
     def init_weights(self) -> None:
         """Start the host's layers, which it does to every convolution, then the upsamplers."""

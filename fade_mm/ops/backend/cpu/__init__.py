@@ -9,67 +9,80 @@ from torch import Tensor
 from ...problem import Gradients, Problem
 
 try:
-    import fade_mm.ops.backend.cpu._kernel as _kernel
+    from . import _kernels  # after torch, whose threads it uses
 except ImportError as error:
-    _kernel, _import_error = None, str(error)
+    _kernels, _import_error = None, str(error)
 
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+"""What it computes in, and the number of each in csrc/kernel.h."""
 
 
 def is_built() -> bool:
     """Whether fade_mm was installed with this backend."""
-    return _kernel is not None
+    return _kernels is not None
 
 
 def why_not(*tensors: Tensor) -> str | None:
     """Why this backend cannot compute with the tensors; None if it can."""
     if any(x.device.type != 'cpu' for x in tensors):
         return 'it computes on CPUs only'
-    wrong = [str(x.dtype) for x in tensors if x.dtype not in _DTYPES]
+    wrong = [str(x.dtype) for x in tensors if x.dtype not in DTYPES]
     if wrong:
         return f'it computes in float32, float64 and bfloat16, not in {wrong[0]}'
     if not is_built():
         return (
-            f'fade_mm was installed without it ({_import_error}); where torch and a C++ compiler '
-            'are, reinstall with: pip install --no-build-isolation --no-deps '
-            '--force-reinstall <the source of fade_mm>'
+            f'fade_mm was installed without it ({_import_error}); where a C++ compiler is, '
+            'reinstall with: pip install --no-deps --force-reinstall <the source of fade_mm>'
         )
     return None
 
 
 def instruction_sets() -> list[str]:
     """Those with kernels of their own that this machine can run, the best first."""
-    return _kernel.instruction_sets() if is_built() else []
+    return _kernels.instruction_sets() if is_built() else []
 
 
 @contextmanager
 def use_instruction_set(name: str) -> Iterator[None]:
     """Within, compute with one of `instruction_sets` instead of the best; for tests."""
-    _kernel.use_instruction_set(name)
+    _kernels.use_instruction_set(name)
     try:
         yield
     finally:
-        _kernel.use_instruction_set(instruction_sets()[0])
+        _kernels.use_instruction_set(instruction_sets()[0])
 
 
 def is_intel() -> bool:
     """Whether this machine's processor is known to be Intel's."""
-    return is_built() and _kernel.is_intel()
+    return is_built() and _kernels.is_intel()
 
 
 def forward(problem: Problem) -> Tensor:
     """As `reference.forward`."""
     out = problem.empty_output()
-    _kernel.forward(out, *problem.tensors, *_options(problem))
+    _kernels.forward(*_plain(problem), _view(out))
     return out
 
 
 def backward(problem: Problem, grad: Tensor, needed: list[bool]) -> Gradients:
     """As `reference.backward`."""
     grads = problem.empty_gradients(needed)
-    _kernel.backward(grads, grad, *problem.tensors, *_options(problem))
+    _kernels.backward(*_plain(problem), _view(grad), *map(_view, grads))
     return grads
 
 
-def _options(problem: Problem) -> tuple[int, int, bool]:
-    return problem.kernel_size, problem.step, problem.softmax
+def _plain(problem: Problem) -> tuple:
+    """A problem, and how many threads may compute it, without tensors."""
+    sizes = (
+        *problem.de.shape,
+        *problem.size,
+        problem.kernel_size,
+        problem.step,
+        problem.softmax,
+    )
+    return torch.get_num_threads(), sizes, *map(_view, problem.tensors)
+
+
+def _view(x: Tensor | None) -> tuple | None:
+    """Where a tensor's values lie; it must be kept until they are read."""
+    return None if x is None else (x.data_ptr(), DTYPES[x.dtype], x.stride())

@@ -1,17 +1,16 @@
-// From tensors to plain data, and the tiles of a problem onto PyTorch's threads.
-#include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <torch/csrc/utils/pybind.h>
+// The Python module: plain numbers to a problem, and its tiles onto threads. It is built against
+// Python's stable interface and knows nothing of PyTorch, so that one binary serves every release of
+// both. `fade_mm/ops/backend/cpu/__init__.py` alone calls it, with checked arguments.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
 
-#include <optional>
-#include <string>
-#include <vector>
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <new>
 
 #include "kernel.h"
-
-#if defined(__linux__) && AT_PARALLEL_OPENMP && !defined(_OPENMP)
-#error "compile with -fopenmp: without it, at::parallel_for silently runs on one thread"
-#endif
+#include "parallel.h"
 
 namespace fade_mm {
 namespace {
@@ -20,8 +19,6 @@ namespace {
 constexpr int64_t kScratchBytes = 800 * 1024;
 constexpr int64_t kMinColumns = 32;
 constexpr int64_t kAlignment = 64;
-
-using MaybeTensor = std::optional<at::Tensor>;
 
 // The kernels that this machine can run, the best first.
 const std::vector<const Kernels*>& supported_kernels() {
@@ -45,63 +42,32 @@ const std::vector<const Kernels*>& supported_kernels() {
 
 const Kernels* selected = supported_kernels().front();
 
-View view(const MaybeTensor& x) {
-  View view;
-  if (!x) return view;
-  view.data = x->data_ptr();
-  switch (x->scalar_type()) {
-    case at::kFloat: view.dtype = DType::kFloat; break;
-    case at::kDouble: view.dtype = DType::kDouble; break;
-    case at::kBFloat16: view.dtype = DType::kBFloat16; break;
-    default: TORCH_CHECK_TYPE(false, "no CPU kernel for ", x->scalar_type());
-  }
-  for (int i = 0; i < 4; ++i) view.stride[i] = x->stride(i);
-  return view;
-}
-
-Problem problem(const at::Tensor& de, const at::Tensor& logits, const MaybeTensor& logits_de,
-                const MaybeTensor& gate, const MaybeTensor& en, int64_t kernel_size, int64_t step,
-                bool softmax) {
-  Problem p;
-  p.batch = de.size(0);
-  p.channels = de.size(1);
-  p.low_height = de.size(2);
-  p.low_width = de.size(3);
-  p.height = logits.size(2);
-  p.width = logits.size(3);
-  p.kernel_size = kernel_size;
-  p.step = step;
-  p.softmax = softmax;
-  p.de = view(de);
-  p.logits = view(logits);
-  p.logits_de = view(logits_de);
-  p.gate = view(gate);
-  p.en = view(en);
-  return p;
-}
-
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// False where there is no memory for the scratch.
 template <class T>
-void run(Problem p, const KernelsOf<T>& kernels, bool backward) {
+bool run(Problem p, const KernelsOf<T>& kernels, bool backward, int64_t threads) {
   int64_t& columns = p.columns = p.low_width;
   const auto scratch_size = [&] { return kernels.scratch_size(p, backward); };
   while (columns > kMinColumns && scratch_size() * int64_t(sizeof(T)) > kScratchBytes)
     columns = std::max(kMinColumns, ceil_div(ceil_div(columns, 2), 16) * 16);
 
   // Few tiles, since rows at their edges are computed twice, but the same number for each thread.
-  const int64_t threads = at::get_num_threads();
   const int64_t across = ceil_div(p.low_width, columns), strips = p.batch * across;
   int64_t chunks = 1;
   while (chunks < p.low_height && strips * chunks % threads && strips * chunks < 4 * threads)
     ++chunks;
 
-  at::parallel_for(0, strips * chunks, 1, [&](int64_t begin, int64_t end) {
+  const int64_t tiles = strips * chunks;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> failed{false};
+  on_threads(std::min(threads, tiles), [&] {
     const int64_t padding = kAlignment / sizeof(T);
-    std::unique_ptr<T[]> memory(new T[scratch_size() + padding]);
+    std::unique_ptr<T[]> memory(new (std::nothrow) T[scratch_size() + padding]);
     T* scratch = memory.get();
+    if (!scratch) failed = true;
     while (reinterpret_cast<uintptr_t>(scratch) % kAlignment) ++scratch;
-    for (int64_t i = begin; i < end; ++i) {
+    for (int64_t i = next++; i < tiles && !failed; i = next++) {
       const int64_t strip = i / chunks, chunk = i % chunks;
       Tile tile;
       tile.item = strip / across;
@@ -112,68 +78,126 @@ void run(Problem p, const KernelsOf<T>& kernels, bool backward) {
       (backward ? kernels.backward : kernels.forward)(p, tile, scratch);
     }
   });
+  return !failed;
 }
 
-void run(const Problem& p, bool backward) {
-  pybind11::gil_scoped_release release;
-  if (p.de.dtype == DType::kDouble)
-    run(p, selected->of_double, backward);
-  else
-    run(p, selected->of_float, backward);
+// The numbers of a tuple, as many as there must be.
+bool numbers(PyObject* tuple, int64_t* found, Py_ssize_t count) {
+  if (PyTuple_Size(tuple) != count) {
+    if (!PyErr_Occurred()) PyErr_Format(PyExc_TypeError, "expected a tuple of %zd", count);
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < count; ++i)
+    found[i] = PyLong_AsLongLong(PyTuple_GetItem(tuple, i));
+  return !PyErr_Occurred();
 }
 
-void forward(const at::Tensor& out, const at::Tensor& de, const at::Tensor& logits,
-             const MaybeTensor& logits_de, const MaybeTensor& gate, const MaybeTensor& en,
-             int64_t kernel_size, int64_t step, bool softmax) {
-  Problem p = problem(de, logits, logits_de, gate, en, kernel_size, step, softmax);
-  p.out = view(out);
-  run(p, false);
+// A tensor: its address, its index in `DType`, its strides; or None.
+bool view(PyObject* given, View& found) {
+  if (given == Py_None) return true;
+  PyObject* strides;
+  unsigned long long data;
+  int dtype;
+  if (!PyArg_ParseTuple(given, "KiO", &data, &dtype, &strides)) return false;
+  found.data = reinterpret_cast<void*>(uintptr_t(data));
+  found.dtype = DType(dtype);
+  return numbers(strides, found.stride, 4);
 }
 
-// `grads` are those of the five tensors, in their order, none where one is not needed.
-void backward(const std::vector<MaybeTensor>& grads, const at::Tensor& grad, const at::Tensor& de,
-              const at::Tensor& logits, const MaybeTensor& logits_de, const MaybeTensor& gate,
-              const MaybeTensor& en, int64_t kernel_size, int64_t step, bool softmax) {
-  Problem p = problem(de, logits, logits_de, gate, en, kernel_size, step, softmax);
-  p.grad = view(grad);
-  p.grad_de = view(grads[0]);
-  p.grad_logits = view(grads[1]);
-  p.grad_logits_de = view(grads[2]);
-  p.grad_gate = view(grads[3]);
-  p.grad_en = view(grads[4]);
-  run(p, true);
+// Arguments: threads; batch, channels, low height and width, height, width, K, step and softmax as
+// one tuple; then the tensors, a `View` after the other.
+PyObject* call(PyObject* const* args, Py_ssize_t count, bool backward) {
+  Problem p;
+  View* const common[] = {&p.de, &p.logits, &p.logits_de, &p.gate, &p.en};
+  View* const of_forward[] = {&p.out};
+  View* const of_backward[] = {&p.grad,           &p.grad_de,   &p.grad_logits,
+                               &p.grad_logits_de, &p.grad_gate, &p.grad_en};
+  const Py_ssize_t own = backward ? 6 : 1;
+  if (count != 2 + 5 + own)
+    return PyErr_Format(PyExc_TypeError, "expected %zd arguments", 2 + 5 + own);
+  const int64_t threads = PyLong_AsLongLong(args[0]);
+  int64_t sizes[9];
+  if (PyErr_Occurred() || !numbers(args[1], sizes, 9)) return nullptr;
+  p.batch = sizes[0];
+  p.channels = sizes[1];
+  p.low_height = sizes[2];
+  p.low_width = sizes[3];
+  p.height = sizes[4];
+  p.width = sizes[5];
+  p.kernel_size = sizes[6];
+  p.step = sizes[7];
+  p.softmax = sizes[8];
+  for (int i = 0; i < 5; ++i)
+    if (!view(args[2 + i], *common[i])) return nullptr;
+  for (int i = 0; i < own; ++i)
+    if (!view(args[7 + i], backward ? *of_backward[i] : *of_forward[i])) return nullptr;
+
+  PyThreadState* const state = PyEval_SaveThread();
+  const bool done = p.de.dtype == DType::kDouble ? run(p, selected->of_double, backward, threads)
+                                                 : run(p, selected->of_float, backward, threads);
+  PyEval_RestoreThread(state);
+  if (!done) return PyErr_NoMemory();
+  Py_INCREF(Py_None);
+  return Py_None;
 }
 
-std::vector<std::string> instruction_sets() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : supported_kernels()) names.emplace_back(kernels->name);
+PyObject* forward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return call(args, count, false);
+}
+
+PyObject* backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return call(args, count, true);
+}
+
+PyObject* instruction_sets(PyObject*, PyObject*) {
+  const auto& supported = supported_kernels();
+  PyObject* names = PyList_New(Py_ssize_t(supported.size()));
+  for (size_t i = 0; names && i < supported.size(); ++i)
+    PyList_SetItem(names, Py_ssize_t(i), PyUnicode_FromString(supported[i]->name));
   return names;
 }
 
-void use_instruction_set(const std::string& name) {
+PyObject* use_instruction_set(PyObject*, PyObject* given) {
+  PyObject* bytes = PyUnicode_AsUTF8String(given);
+  if (!bytes) return nullptr;
+  const Kernels* found = nullptr;
   for (const Kernels* kernels : supported_kernels())
-    if (name == kernels->name) {
-      selected = kernels;
-      return;
-    }
-  TORCH_CHECK_VALUE(false, "this machine or binary has no instruction set '", name, "'");
+    if (!std::strcmp(PyBytes_AsString(bytes), kernels->name)) found = kernels;
+  Py_DECREF(bytes);
+  if (!found)
+    return PyErr_Format(PyExc_ValueError, "this machine or binary has no instruction set %R",
+                        given);
+  selected = found;
+  Py_INCREF(Py_None);
+  return Py_None;
 }
 
-bool is_intel() {
+PyObject* is_intel(PyObject*, PyObject*) {
 #ifdef __x86_64__
-  return __builtin_cpu_is("intel");
+  return PyBool_FromLong(__builtin_cpu_is("intel"));
 #else
-  return false;
+  return PyBool_FromLong(0);
 #endif
 }
+
+// Python's own way of telling the calling conventions apart.
+template <class Function>
+PyCFunction as_method(Function function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef methods[] = {
+    {"forward", as_method(forward), METH_FASTCALL, nullptr},
+    {"backward", as_method(backward), METH_FASTCALL, nullptr},
+    {"instruction_sets", instruction_sets, METH_NOARGS, nullptr},
+    {"use_instruction_set", use_instruction_set, METH_O, nullptr},
+    {"is_intel", is_intel, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", nullptr, -1, methods};
 
 }  // namespace
 }  // namespace fade_mm
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-  m.def("forward", &fade_mm::forward);
-  m.def("backward", &fade_mm::backward);
-  m.def("instruction_sets", &fade_mm::instruction_sets);
-  m.def("use_instruction_set", &fade_mm::use_instruction_set);
-  m.def("is_intel", &fade_mm::is_intel);
-}
+PyMODINIT_FUNC PyInit__kernels() { return PyModule_Create(&fade_mm::module); }

@@ -1,0 +1,35 @@
+"""What to type where a library of OpenMMLab's is missing, and which Python they run on."""
+
+import sys
+from importlib.util import find_spec
+
+PYTHONS = ((3, 11), (3, 12))
+MMCV = (
+    "pip install 'setuptools<81' wheel ninja psutil && "
+    "MMCV_WITH_OPS=1 pip install --no-build-isolation 'mmcv>=2.0.0rc4,<2.2.0'"
+)
+"""mmcv is compiled against the torch that is installed, so it comes after torch and by itself."""
+
+
+def command(*packages: str) -> str:
+    """What installs packages, and mmcv, if it is not there.
+
+    Args:
+        packages: As pip names them.
+    """
+    line = f'pip install {" ".join(packages)}'
+    return line if find_spec('mmcv') else f'{line} && {MMCV}'
+
+
+def check_python() -> None:
+    """Raise unless OpenMMLab's libraries run on this Python.
+
+    Raises:
+        ImportError: they do not.
+    """
+    if sys.version_info[:2] not in PYTHONS:
+        have = '.'.join(map(str, sys.version_info[:2]))
+        raise ImportError(
+            f"OpenMMLab's side of fade_mm needs Python 3.11 or 3.12, this is {have}; the layers "
+            '(fade_mm.upsamplers) work here, for the rest make an environment with python3.12'
+        )

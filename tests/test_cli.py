@@ -1,0 +1,113 @@
+"""``fade-mm``: every tool by one name, and what it says where something is missing."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+
+from fade_mm import cli, shipped
+from tests.test_torch_alone import alone
+
+TOOLS = shipped.root() / 'tools'
+
+
+class ParsedError(Exception):
+    """A tool has read its arguments, and would start."""
+
+
+@pytest.fixture(autouse=True)
+def main_module_stays(monkeypatch):
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__'])
+
+
+def call(command, *arguments):
+    with mock.patch.object(sys, 'argv', ['fade-mm', command, *arguments]):
+        cli.main()
+
+
+def test_every_tool_is_a_command():
+    tools = {path.relative_to(TOOLS).as_posix() for path in TOOLS.rglob('*.py')}
+    assert tools - set(cli.COMMANDS.values()) == {
+        'make_metafiles.py'
+    }  # for whoever changes fade_mm
+
+
+def test_alone_it_lists_the_commands_at_once():
+    program = (
+        "import sys; from fade_mm import cli; sys.argv = ['fade-mm']; cli.main(); "
+        "assert not {'torch', 'mmengine', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=True
+    )
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith('  ')]
+    assert listed == list(cli.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'meant'), [('trian', 'train'), ('flop', 'flops'), ('image_demo', 'image-demo')]
+)
+def test_a_wrong_command_is_answered_with_the_nearest(wrong, meant):
+    with pytest.raises(SystemExit, match=f"no command '{wrong}'; the nearest is {meant}$"):
+        call(wrong)
+
+
+@pytest.mark.parametrize('command', cli.COMMANDS)
+def test_help_has_an_example_that_is_understood(command, capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        call(command, '--help')
+    said = capsys.readouterr().out
+    assert said.startswith(f'usage: fade-mm {command} ')
+    examples = said.partition('for example:\n')[2].splitlines()
+    assert examples
+
+    def parse_only(parser, argv=None, namespace=None):
+        parser.parse_known_args(argv, namespace)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', parse_only)
+    for example in examples:
+        program, name, *arguments = shlex.split(example.partition('>')[0])
+        assert (program, name) == ('fade-mm', command)
+        with pytest.raises(ParsedError):
+            call(command, *arguments)
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'rich.console', None)
+    with pytest.raises(SystemExit, match=r'needs rich, which is not installed: pip install rich$'):
+        call('benchmark', '--help')
+
+
+def test_without_openmmlab_it_is_said_what_to_type():
+    program = "import sys; from fade_mm import cli; sys.argv = ['', 'train', 'x']; cli.main()"
+    command = [sys.executable, 'tests/torch_alone.py', '-c', program]
+    done = subprocess.run(command, cwd=shipped.root(), capture_output=True, text=True)
+    assert '\nerror: fade-mm train: ' in f'\n{done.stderr}'
+    assert "run: pip install 'fade_mm[all]'" in done.stderr
+
+
+def test_env_needs_torch_alone():
+    said = alone('-c', "import sys; from fade_mm import cli; sys.argv = ['', 'env']; cli.main()")
+    for start in ('fade_mm ', 'Python ', 'CPU ', '  torch '):
+        assert f'\n{start}' in f'\n{said}'
+    assert 'mmcv is not installed' in said
+
+
+def test_env_says_what_computes_and_why_not_another(capsys, monkeypatch):
+    from fade_mm.ops.backend import cpu
+
+    monkeypatch.setenv('TRITON_INTERPRET', '0')
+    call('env')
+    said = capsys.readouterr().out
+    assert '  cpu    float16    reference\n' in said
+    assert 'not cpu for cpu float16: it computes in float32' in said
+    assert 'not triton for cpu float32' in said
+    monkeypatch.setattr(cpu, 'why_not', lambda *_: 'no compiler was there')
+    call('env')
+    said = capsys.readouterr().out
+    assert '  cpu    float32    reference\n' in said
+    assert 'not cpu for cpu float32, cpu float64, cpu bfloat16, cpu float16: no compiler' in said
