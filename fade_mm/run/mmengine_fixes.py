@@ -27,16 +27,17 @@ from fade_mm.hosts.configs import dicts
 
 
 def find_forks() -> None:
-    """Let ``mmseg::`` find mmsegmentation where its fork, onedl-mmsegmentation, is installed.
+    """Let ``LIBRARY::`` find a library of which a fork is installed, as onedl-mmsegmentation is.
 
-    mmengine, and its own fork too, look for a distribution called mmsegmentation; that of another
+    mmengine, and its own fork too, look for a distribution of the library's name; that of another
     name is found by its module.
     """
-    try:
-        version(MODULE2PACKAGE['mmseg'])
-    except PackageNotFoundError:
-        if find_spec('mmseg'):
-            MODULE2PACKAGE['mmseg'] = 'mmseg'
+    for module, package in MODULE2PACKAGE.items():
+        try:
+            version(package)
+        except PackageNotFoundError:
+            if find_spec(module):
+                MODULE2PACKAGE[module] = module
 
 
 def fit_to_machine(cfg: Config) -> None:

@@ -117,7 +117,8 @@ class DySample(DecoderUpsampler):
 def own_places(groups: int, scale_factor: int) -> Tensor:
     """Where the sub-pixels of a point lie, from its centre: ``(1, 2 * groups * s * s, 1, 1)``."""
     s = scale_factor
-    at = (torch.arange(s, dtype=torch.float64) - (s - 1) / 2) / s
+    # On a CPU: not every device has float64.
+    at = (torch.arange(s, dtype=torch.float64, device='cpu') - (s - 1) / 2) / s
     y, x = torch.meshgrid(at, at, indexing='ij')
     return torch.stack([x, y])[:, None].expand(-1, groups, -1, -1).reshape(1, -1, 1, 1)
 

@@ -338,5 +338,5 @@ def _norm_groups(channels: int) -> int:
 
 def _hamming(size: int) -> Tensor:
     """The outer product of a Hamming window with itself, ``(size, size)``."""
-    line = torch.hamming_window(size, periodic=False, dtype=torch.float64)
+    line = torch.hamming_window(size, periodic=False, dtype=torch.float64, device='cpu')
     return torch.outer(line, line)

@@ -33,7 +33,7 @@ class Reference(torch.autograd.Function):
 
 
 class Recorder(TorchDispatchMode):
-    """The operators that are called, and the dtypes of what they return."""
+    """The operators that are called on the device, and the dtypes of what they return."""
 
     def __init__(self):
         super().__init__()
@@ -41,10 +41,11 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        self.operators.add(str(function))
-        for x in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(x, torch.Tensor):
-                self.dtypes.add(x.dtype)
+        results = result if isinstance(result, tuple | list) else [result]
+        there = [x for x in results if isinstance(x, torch.Tensor) and x.device.type != 'cpu']
+        if there:
+            self.operators.add(str(function))
+            self.dtypes.update(x.dtype for x in there)
         return result
 
 

@@ -10,12 +10,14 @@ import numpy as np
 from torch import nn
 
 from fade_mm.errors import SetupError, counted, first_of
-from fade_mm.hosts.backbones import size_of, transformer_of
+from fade_mm.hosts.backbones import transformer_of
 from fade_mm.hosts.base import Host, heads_at, in_scope_of
 from fade_mm.hosts.configs import check_pickle, dicts, metrics_of, test_sets, type_name
 from fade_mm.hosts.orientation import turned
 from fade_mm.hosts.traced import SinglePass
 from fade_mm.registry import HOSTS
+
+from .sizes import size_of
 
 _PANOPTIC = ('CocoPanopticMetric', 'LoadPanopticAnnotations')
 _OF_MASK_AP = ('ann_file', 'proposal_nums', 'iou_thrs', 'backend_args', 'collect_device', 'prefix')
