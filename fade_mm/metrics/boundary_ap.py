@@ -157,8 +157,7 @@ class BoundaryAPMetric(BaseMetric):
                     f'{self.ann_file} has no image of id {image}; give the evaluator the '
                     "data set's own ann_file"
                 )
-            areas = coder.area(list(masks)) if len(masks) else ()
-            for label, score, mask, area in zip(labels, scores, masks, areas, strict=True):
+            for label, score, mask in zip(labels, scores, masks, strict=True):
                 annotations.append(
                     dict(
                         id=len(annotations) + 1,
@@ -166,7 +165,7 @@ class BoundaryAPMetric(BaseMetric):
                         category_id=categories[label],
                         segmentation=mask,
                         score=score,
-                        area=float(area),
+                        area=float(coder.area(mask)),  # pycocotools counts no more than 255 at once
                         iscrowd=0,
                     )
                 )

@@ -288,6 +288,13 @@ def test_nothing_found(truths, expected, tmp_path):
     assert scores['coco/boundary_mAP'] == expected
 
 
+def test_more_predictions_than_an_8_bit_number_counts(tmp_path):
+    truth, wrong = square(5, 5, 40), square(60, 60, 20)
+    found = [(truth, 0, 0.9), *[(wrong, 0, 0.1)] * 299]
+    scores = evaluate([([(truth, 0, False)], found)], 1, tmp_path / 't')
+    assert scores['coco/boundary_mAP'] == 1
+
+
 def test_an_empty_mask_is_a_false_one(tmp_path):
     truth = square(5, 5, 50)
     found = [(square(0, 0, 0), 0, 0.9), (truth, 0, 0.8)]
