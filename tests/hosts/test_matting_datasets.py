@@ -239,7 +239,7 @@ def test_the_test_list_of_composition_1k(root):
     assert names(dataset, 'trimap_path') == ['1.png', '0.png']
     assert dataset[0]['data_samples'].gt_alpha.shape == (1, 48, 64)
     (place / 'test.txt').write_text('image/1.jpg alpha/1.png trimap/1.png\n')
-    with pytest.raises(SetupError, match=r'test\.txt, line 1 has 1 paths; .* with tabs'):
+    with pytest.raises(SetupError, match=r'test\.txt, line 1 has 1 path; .* with tabs'):
         pictures(root, ann_file='test.txt')
 
 
