@@ -20,6 +20,7 @@ from fade_mm import run
 from fade_mm.analysis.views import UpsamplerView, overlay, watch_upsamplers
 from fade_mm.hosts import host_of
 from fade_mm.hosts.matting.sample import UNKNOWN
+from fade_mm.hosts.matting.visualizer import grey
 from fade_mm.run.side_by_side import SideBySideParser, chosen, models_of, predicted
 
 GAP, CAPTION = 4, 24  # pixels
@@ -58,11 +59,6 @@ def finest_gate(views: dict[str, UpsamplerView]) -> UpsamplerView | None:
     return max(gated, key=lambda view: view.gate.size, default=None)
 
 
-def grey(alpha: np.ndarray) -> np.ndarray:
-    """Alpha as a picture, ``(h, w, 3)``, uint8."""
-    return cv2.cvtColor(np.rint(255 * alpha).astype(np.uint8), cv2.COLOR_GRAY2BGR)
-
-
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """A picture with a line of text above, and a gap on its right."""
     height, width = picture.shape[:2]
@@ -86,6 +82,11 @@ def main() -> None:
             sample = dataset[index]
             with watch_upsamplers(model) as views:
                 result = predicted(model, sample)
+            if 'gt_alpha' not in result:
+                raise run.SetupError(
+                    f'{stems_of(dataset)[index]} has no true alpha to compare with; '
+                    'name --pictures that have one'
+                )
             picture, unknown = host_of(cfg).picture_of(sample), result.trimap[0].numpy() == UNKNOWN
             truth, alpha = result.gt_alpha[0].numpy(), result.pred_alpha.cpu().numpy()
             part = busiest(unknown, args.size)

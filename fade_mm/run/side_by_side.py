@@ -48,6 +48,8 @@ class SideBySideParser(ToolParser):
             self.error('each model is a config and a checkpoint')
         if parsed.out.suffix != '.png' or parsed.rows < 1:
             self.error('--out must end in .png, and --rows be positive')
+        if not parsed.out.parent.is_dir():
+            self.error(f'there is no folder {parsed.out.parent} to write {parsed.out.name} into')
         return parsed
 
 

@@ -277,6 +277,9 @@ def test_models_are_laid_side_by_side_at_full_size(root, trained, tmp_path):
     truth = cv2.imread(str(root / 'validation/alpha/1.png'))
     assert np.array_equal(shown[24:72, 52:100], truth[top : top + 48, left : left + 48])
     segformer = ROOT / 'configs/segformer/segformer_mit-b0_fade_1xb8-400_shapes-128x128.py'
+    with pytest.raises(SystemExit) as stopped:
+        run('compare_mattes', *pair, '--out', tmp_path / 'nowhere/mattes.png')
+    assert stopped.value.code == 2  # before a model is read
     with pytest.raises(SystemExit, match='is of segmentation, not of matting'):
         run('compare_mattes', segformer, trained / 'iter_4.pth', '--out', out)
 
