@@ -1,5 +1,5 @@
-# UPerNet on MobileNetV2 with ImageNet weights (tools/model_converters/mobilenet_v2.py writes the file),
-# small enough for a CPU, with spatial convolutions behind each upsampler; bilinear is the library's.
+# UPerNet on MobileNetV2 with ImageNet weights (tools/model_converters/mobilenet_v2.py writes the
+# file), small enough for a CPU, with spatial convolutions behind each upsampler.
 _base_ = 'mmseg::_base_/models/upernet_r50.py'
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
