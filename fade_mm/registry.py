@@ -5,7 +5,7 @@ errors: with mmengine, nothing here may fail.
 """
 
 from fade_mm import shipped
-from fade_mm.openmmlab import check_python, command
+from fade_mm.openmmlab import LibraryError, all_libraries, check_python, command
 
 try:
     from mmengine import registry as mmengine
@@ -14,10 +14,9 @@ try:
     from mmengine.registry import Registry
 except ImportError as error:
     check_python()
-    packages = "'fade_mm[all]'"
-    raise ImportError(
+    raise LibraryError(
         f"this part of fade_mm needs OpenMMLab's libraries: mmengine cannot be imported ({error}); "
-        f'run: {command(packages)}'
+        f'run: {command(*all_libraries())}'
     ) from error
 
 
