@@ -53,7 +53,7 @@ def test_alone_it_lists_the_commands_at_once():
 def test_a_wrong_command_is_answered_with_the_nearest(wrong, meant):
     with pytest.raises(SystemExit, match=f"no command '{wrong}'; the nearest is {meant}$"):
         call(wrong)
-    with pytest.raises(SystemExit, match='no command .*; there are train, test, '):
+    with pytest.raises(SystemExit, match=r'no command .*; there are train, test, '):
         call('nonsense')
 
 
@@ -93,7 +93,9 @@ def test_what_is_not_installed_is_named(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('command', [x for x in cli.COMMANDS if x != 'env'])
 def test_without_any_library_help_says_what_it_is_and_what_to_type(command):
-    program = f"import sys; from fade_mm import cli; sys.argv[1:] = {[command, '--help']}; cli.main()"
+    program = (
+        f'import sys; from fade_mm import cli; sys.argv[1:] = {[command, "--help"]}; cli.main()'
+    )
     arguments = [sys.executable, 'tests/torch_alone.py', '-c', program]
     done = subprocess.run(arguments, cwd=shipped.root(), capture_output=True, text=True)
     assert done.stdout.startswith(cli.purpose(cli.COMMANDS[command]))
@@ -104,7 +106,7 @@ def test_without_any_library_help_says_what_it_is_and_what_to_type(command):
         assert 'mm' not in error.partition('; run: ')[2]
     else:
         assert 'mmengine cannot be imported' in error
-        assert "run: pip install" in error
+        assert 'run: pip install' in error
         assert "--no-build-isolation 'mmcv" in error
 
 
