@@ -51,30 +51,31 @@ def forward(
 
     rows, cols = _axis(h, H, s, span), _axis(w, W, s, span)
     groups = rows.low.shape[0] * cols.low.shape[0]
-    low = rows.low[rows.group][:, None] * W + cols.low[cols.group]
-    place = rows.group[:, None] * cols.low.shape[0] + cols.group
-    place = (place * s + rows.phase[:, None]) * s + cols.phase
+    low = rows.low[:, None] * W + cols.low
+    group = rows.group[:, None] * cols.low.shape[0] + cols.group
+    place = (group * s + rows.phase[:, None]) * s + cols.phase
     members = rows.members[:, None, :, None] * w + cols.members[:, None]
     top, left = (axis.low[:, None] + span(kernel_size) for axis in (rows, cols))
     windows = top[:, None, :, None] * (W + kernel_size - 1) + left[:, None]
 
-    def nearest_up(x: Tensor) -> Tensor:
-        return x.to(dtype).flatten(2).index_select(2, low.flatten())
+    def by_group(x: Tensor, index: Tensor, count: int) -> Tensor:
+        x = x.to(dtype).flatten(2).transpose(1, 2)
+        return x.index_select(1, index.flatten()).reshape(n, groups, count, x.shape[2])
 
-    kernels = logits.to(dtype).flatten(2)
+    kernels = by_group(logits, members, s * s)
     if logits_de is not None:
-        kernels = kernels + nearest_up(logits_de)
-    kernels = kernels.transpose(1, 2)
+        kernels = kernels + by_group(logits_de, low, 1)
     if softmax:
-        kernels = kernels.softmax(2)
-    kernels = kernels.index_select(1, members.flatten()).reshape(n, groups, s * s, taps)
-    points = F.pad(de.to(dtype), [kernel_size // 2] * 4).flatten(2).transpose(1, 2)
-    points = points.index_select(1, windows.flatten()).reshape(n, groups, taps, c)
+        kernels = kernels.softmax(3)
+    if gate is not None:
+        opened = by_group(gate, low, 1).sigmoid()
+        kernels = (1 - opened) * kernels  # rather than the results, which have all channels
+    points = by_group(F.pad(de, [kernel_size // 2] * 4), windows, taps)
     y = (kernels @ points).reshape(n, groups * s * s, c).index_select(1, place.flatten())
     y = y.transpose(1, 2).reshape(n, c, h, w)
     if gate is not None:
-        opened = nearest_up(gate).sigmoid().reshape(n, 1, h, w)
-        y = (1 - opened) * y + opened * en.to(dtype)
+        opened = opened.flatten(1).index_select(1, group.flatten()).reshape(n, 1, h, w)
+        y = y + opened * en.to(dtype)
     return y.to(de.dtype)
 
 
