@@ -125,13 +125,12 @@ def _axis(size: int, low: int, s: int, kernel_size: int, span: Callable[[int], T
     # Output points that read around one point. Those left over, if any, are one more group.
     group = (output // s).maximum(output - surplus)
     phase = output - (group * s).minimum(group + surplus)
-    left_over = torch.sym_max(low, (size + s - 1) // s) - low
-    # The group left over, which reads around the last point too, has a block of its own.
+    # The group left over, which reads around the last point too, has a block of its own. That is
+    # there in any case: tracers take long over cases, and take a single block for a fixed number.
     whole = (low + SIDE - 1) // SIDE
     block = (group // SIDE).maximum(group - low + whole)
     point = group - (block * SIDE).clamp(max=low)
-    blocks = torch.sym_max(whole + left_over, 2)  # a tracer would take a single one for fixed
-    first = (span(blocks) * SIDE).clamp(max=low)
+    first = (span(whole + 1) * SIDE).clamp(max=low)
     groups = (first + span(SIDE)[:, None])[:, :, None]
     members = (groups * s + span(s)).minimum(groups + surplus).clamp(max=size - 1)
     start = first.clamp(max=low - 1)[:, None]
