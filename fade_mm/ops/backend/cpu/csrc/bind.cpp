@@ -1,24 +1,16 @@
-// The Python module: plain numbers to a problem, and its tiles onto threads. It is built against
-// Python's stable interface and knows nothing of PyTorch, so that one binary serves every release of
-// both. `fade_mm/ops/backend/cpu/__init__.py` alone calls it, with checked arguments.
+// The Python module: plain numbers to a problem. It is built against Python's stable interface and
+// knows nothing of PyTorch, so that one binary serves every release of both.
+// `fade_mm/ops/backend/cpu/__init__.py` alone calls it, with checked arguments.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include <algorithm>
 #include <cstring>
-#include <memory>
-#include <new>
+#include <vector>
 
-#include "kernel.h"
-#include "parallel.h"
+#include "launch.h"
 
 namespace fade_mm {
 namespace {
-
-// What a tile may keep beside its inputs and outputs: about what a core's own cache holds.
-constexpr int64_t kScratchBytes = 800 * 1024;
-constexpr int64_t kMinColumns = 32;
-constexpr int64_t kAlignment = 64;
 
 // The kernels that this machine can run, the best first.
 const std::vector<const Kernels*>& supported_kernels() {
@@ -41,45 +33,6 @@ const std::vector<const Kernels*>& supported_kernels() {
 }
 
 const Kernels* selected = supported_kernels().front();
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// False where there is no memory for the scratch.
-template <class T>
-bool run(Problem p, const KernelsOf<T>& kernels, bool backward, int64_t threads) {
-  int64_t& columns = p.columns = p.low_width;
-  const auto scratch_size = [&] { return kernels.scratch_size(p, backward); };
-  while (columns > kMinColumns && scratch_size() * int64_t(sizeof(T)) > kScratchBytes)
-    columns = std::max(kMinColumns, ceil_div(ceil_div(columns, 2), 16) * 16);
-
-  // Few tiles, since rows at their edges are computed twice, but the same number for each thread.
-  const int64_t across = ceil_div(p.low_width, columns), strips = p.batch * across;
-  int64_t chunks = 1;
-  while (chunks < p.low_height && strips * chunks % threads && strips * chunks < 4 * threads)
-    ++chunks;
-
-  const int64_t tiles = strips * chunks;
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> failed{false};
-  on_threads(std::min(threads, tiles), [&] {
-    const int64_t padding = kAlignment / sizeof(T);
-    std::unique_ptr<T[]> memory(new (std::nothrow) T[scratch_size() + padding]);
-    T* scratch = memory.get();
-    if (!scratch) failed = true;
-    while (reinterpret_cast<uintptr_t>(scratch) % kAlignment) ++scratch;
-    for (int64_t i = next++; i < tiles && !failed; i = next++) {
-      const int64_t strip = i / chunks, chunk = i % chunks;
-      Tile tile;
-      tile.item = strip / across;
-      tile.top = p.low_height * chunk / chunks;
-      tile.bottom = p.low_height * (chunk + 1) / chunks;
-      tile.left = strip % across * columns;
-      tile.right = std::min(tile.left + columns, p.low_width);
-      (backward ? kernels.backward : kernels.forward)(p, tile, scratch);
-    }
-  });
-  return !failed;
-}
 
 // The numbers of a tuple, as many as there must be.
 bool numbers(PyObject* tuple, int64_t* found, Py_ssize_t count) {
