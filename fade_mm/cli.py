@@ -7,6 +7,7 @@ import types
 from difflib import get_close_matches
 
 from fade_mm import __version__, shipped
+from fade_mm.openmmlab import LibraryError
 
 COMMANDS = {  # each a file below tools/
     'train': 'train.py',
@@ -29,6 +30,12 @@ COMMANDS = {  # each a file below tools/
     'env': 'env.py',
 }
 
+_ALONE = {  # what commands need that do without OpenMMLab's libraries, as pip names it
+    'env': (),
+    'benchmark': ('rich',),
+    'convert-depth': ('opencv-python', 'rich'),
+    'make-shapes': ('opencv-python', 'pycocotools', 'rich'),
+}
 _PIP_NAMES = {'cv2': 'opencv-python', 'yaml': 'pyyaml'}
 
 
@@ -42,8 +49,9 @@ def main() -> None:
     elif command in COMMANDS:
         run(command, arguments)
     else:
-        near = get_close_matches(command, COMMANDS, 1, 0)
-        sys.exit(f"error: fade-mm has no command '{command}'; the nearest is {near[0]}")
+        near = get_close_matches(command, COMMANDS, 1)
+        hint = f'the nearest is {near[0]}' if near else f'there are {", ".join(COMMANDS)}'
+        sys.exit(f"error: fade-mm has no command '{command}'; {hint}")
 
 
 def overview() -> str:
@@ -56,14 +64,14 @@ def overview() -> str:
             *lines,
             '',
             'fade-mm COMMAND --help says what a command takes.',
+            f"Without OpenMMLab's libraries, there are {', '.join(_ALONE)}.",
         ]
     )
 
 
 def purpose(script: str) -> str:
     """The first line of what a script says of itself."""
-    text = (shipped.root() / 'tools' / script).read_text(encoding='utf-8')
-    return ast.get_docstring(ast.parse(text)).splitlines()[0]
+    return _docstring(script).splitlines()[0]
 
 
 def run(command: str, arguments: list[str]) -> None:
@@ -75,14 +83,30 @@ def run(command: str, arguments: list[str]) -> None:
     sys.argv = [f'fade-mm {command}', *arguments]
     try:
         exec(compile(script.read_text(encoding='utf-8'), str(script), 'exec'), vars(module))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         package = (error.name or '').partition('.')[0]
-        if package == 'fade_mm' or os.environ.get('FADE_MM_DEBUG', '0') != '0':
+        is_missing = isinstance(error, ModuleNotFoundError) and package != 'fade_mm'
+        told = isinstance(error, LibraryError)
+        if not (is_missing or told) or os.environ.get('FADE_MM_DEBUG', '0') != '0':
             raise
-        if package == 'mmengine':
-            try:
-                import fade_mm.registry  # noqa: F401
-            except ImportError as told:  # with what to type
-                sys.exit(f'error: fade-mm {command}: {told}')
-        how = f'pip install {_PIP_NAMES.get(package, package)}'
-        sys.exit(f'error: fade-mm {command} needs {package}, which is not installed: {how}')
+        if {'-h', '--help'}.intersection(arguments):
+            print(_docstring(COMMANDS[command]), end='\n\n')
+        what = str(error) if told else _missing(command, package)
+        sys.exit(f'error: fade-mm {command}: {what}')
+
+
+def _docstring(script: str) -> str:
+    text = (shipped.root() / 'tools' / script).read_text(encoding='utf-8')
+    return ast.get_docstring(ast.parse(text))
+
+
+def _missing(command: str, package: str) -> str:
+    """What a command needs, and what to type."""
+    names = _ALONE.get(command, ())
+    if not names:
+        try:
+            import fade_mm.registry  # noqa: F401
+        except LibraryError as told:
+            return str(told)
+        names = (_PIP_NAMES.get(package, package),)
+    return f'{package} is not installed; run: pip install {" ".join(names)}'

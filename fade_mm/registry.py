@@ -5,7 +5,7 @@ errors: with mmengine, nothing here may fail.
 """
 
 from fade_mm import shipped
-from fade_mm.openmmlab import check_python, command
+from fade_mm.openmmlab import LibraryError, all_libraries, check_python, command
 
 try:
     from mmengine import registry as mmengine
@@ -14,10 +14,9 @@ try:
     from mmengine.registry import Registry
 except ImportError as error:
     check_python()
-    packages = "'fade_mm[all]'"
-    raise ImportError(
+    raise LibraryError(
         f"this part of fade_mm needs OpenMMLab's libraries: mmengine cannot be imported ({error}); "
-        f'run: {command(packages)}'
+        f'run: {command(*all_libraries())}'
     ) from error
 
 
@@ -41,6 +40,7 @@ TRANSFORMS = _child(
     'fade_mm.hosts.depth.transforms',
     'fade_mm.hosts.matting.loading',
     'fade_mm.hosts.matting.transforms',
+    'fade_mm.hosts.mmseg.transforms',
 )
 VISUALIZERS = _child(mmengine.VISUALIZERS, 'fade_mm.hosts.matting.visualizer')
 METRICS = _child(mmengine.METRICS, 'fade_mm.metrics')

@@ -53,6 +53,8 @@ def test_alone_it_lists_the_commands_at_once():
 def test_a_wrong_command_is_answered_with_the_nearest(wrong, meant):
     with pytest.raises(SystemExit, match=f"no command '{wrong}'; the nearest is {meant}$"):
         call(wrong)
+    with pytest.raises(SystemExit, match='no command .*; there are train, test, '):
+        call('nonsense')
 
 
 @pytest.mark.parametrize('command', cli.COMMANDS)
@@ -78,16 +80,32 @@ def test_help_has_an_example_that_is_understood(command, capsys, monkeypatch):
 
 def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, 'rich.console', None)
-    with pytest.raises(SystemExit, match=r'needs rich, which is not installed: pip install rich$'):
-        call('benchmark', '--help')
+    with pytest.raises(SystemExit, match=r'rich is not installed; run: pip install rich$'):
+        call('benchmark')
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    message = r'cv2 is not installed; run: pip install opencv-python pycocotools rich$'
+    with pytest.raises(SystemExit, match=message):
+        call('make-shapes', 'x')
+    with pytest.raises(SystemExit, match=r'cv2 is not installed; run: pip install opencv-python$'):
+        call('image-demo', 'x')
 
 
-def test_without_openmmlab_it_is_said_what_to_type():
-    program = "import sys; from fade_mm import cli; sys.argv = ['', 'train', 'x']; cli.main()"
-    command = [sys.executable, 'tests/torch_alone.py', '-c', program]
-    done = subprocess.run(command, cwd=shipped.root(), capture_output=True, text=True)
-    assert '\nerror: fade-mm train: ' in f'\n{done.stderr}'
-    assert "run: pip install 'fade_mm[all]'" in done.stderr
+@pytest.mark.slow
+@pytest.mark.parametrize('command', [x for x in cli.COMMANDS if x != 'env'])
+def test_without_any_library_help_says_what_it_is_and_what_to_type(command):
+    program = f"import sys; from fade_mm import cli; sys.argv[1:] = {[command, '--help']}; cli.main()"
+    arguments = [sys.executable, 'tests/torch_alone.py', '-c', program]
+    done = subprocess.run(arguments, cwd=shipped.root(), capture_output=True, text=True)
+    assert done.stdout.startswith(cli.purpose(cli.COMMANDS[command]))
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(f'error: fade-mm {command}: ')
+    assert 'Traceback' not in done.stderr
+    if command in cli._ALONE:
+        assert 'mm' not in error.partition('; run: ')[2]
+    else:
+        assert 'mmengine cannot be imported' in error
+        assert "run: pip install" in error
+        assert "--no-build-isolation 'mmcv" in error
 
 
 def test_env_needs_torch_alone():

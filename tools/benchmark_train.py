@@ -33,11 +33,21 @@ from fade_mm.upsamplers import named_upsamplers
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
+    backends = available_backends(torch.empty(1))
     parser = run.ToolParser(
         __doc__, 'configs/segformer/segformer_mit-b0_{bilinear,fade}_1xb4-1500_camvid-256x256.py'
     )
     parser.add_argument('configs', nargs='+', help='their data must be where they say')
     parser.add_argument('--repeats', type=int, default=11, help='turns')
+    parser.add_argument(
+        '--backends',
+        nargs='+',
+        metavar='NAME',
+        choices=backends,
+        default=backends,
+        help=f'of {", ".join(backends)} (default: all)',
+    )
+    parser.add_cfg_options('train_dataloader.batch_size=1')
     parser.add_argument(
         '--return-memory', action='store_true', help='give freed memory back, as malloc does'
     )
@@ -47,9 +57,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def training_step(file: str) -> tuple[Callable, bool]:
+def training_step(file: str, options: dict | None) -> tuple[Callable, bool]:
     """A function that takes a step of a config's training, and whether it upsamples with us."""
-    cfg = run.load_config(file, {'train_dataloader.num_workers': 0})
+    cfg = run.load_config(file, {'train_dataloader.num_workers': 0, **(options or {})})
     run.check_loops(cfg, 'train')
     torch.manual_seed(0)
     model = run.build_model(cfg).train()
@@ -88,8 +98,8 @@ def main() -> None:
     MMLogger.get_current_instance().setLevel('WARNING')
     subjects = {}
     for file in args.configs:
-        step, ours = training_step(file)
-        for backend in available_backends(torch.empty(1)) if ours else ['']:
+        step, ours = training_step(file, args.cfg_options)
+        for backend in args.backends if ours else ['']:
             subjects[Path(file).stem, backend] = step
 
     def seconds(step: Callable) -> float:

@@ -20,7 +20,6 @@ warnings.filterwarnings('ignore', message='# The axis name')  # two inputs have 
 
 import numpy as np
 import torch
-from mmengine.config import DictAction
 
 from fade_mm import run
 from fade_mm.hosts import host_of
@@ -55,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         default=1e-4,
         help='largest difference with which the file is written (default: %(default)s)',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_cfg_options()
     return parser.parse_args()
 
 

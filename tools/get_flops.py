@@ -16,7 +16,6 @@ import warnings
 
 warnings.filterwarnings('ignore')
 
-from mmengine.config import DictAction
 
 from fade_mm import run
 from fade_mm.analysis.complexity import count_flops, count_parameters, predicting_model
@@ -38,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         metavar=('H', 'W'),
         help='size of the image; default: what its library is usually counted at',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_cfg_options()
     args = parser.parse_args()
     if args.shape and min(args.shape) < 1:
         parser.error(f'--shape must be positive, got {args.shape[0]} {args.shape[1]}')

@@ -14,7 +14,7 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 import cv2
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from torch import nn
 
 from fade_mm import run
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--overwrite', action='store_true', help='replace pictures that are there')
     parser.add_argument('--device', help='e.g. cpu or cuda:0 (default: the best there is)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_cfg_options()
     return parser.parse_args()
 
 

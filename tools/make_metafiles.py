@@ -32,6 +32,7 @@ DATA = {  # by the last part of a config's name
     'composition-1k': 'Composition-1K',
     'matting': 'matting',
     'nyu': 'NYU Depth v2',
+    'nyu37': 'NYU Depth v2, 37 classes',
     'shapes': 'shapes',
 }
 TASKS = {  # by what evaluations call their scores: what metafiles call them

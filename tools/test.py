@@ -6,7 +6,6 @@ import warnings
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
-from mmengine.config import DictAction
 
 from fade_mm import run
 from fade_mm.hosts import host_of
@@ -30,13 +29,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='measure what the upsamplers do: whether their kernels depend on the picture',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override values of the config, e.g. test_dataloader.dataset.data_root=DIR',
-    )
+    parser.add_cfg_options('test_dataloader.dataset.data_root=DIR')
     parser.add_argument(
         '--return-memory', action='store_true', help='give freed memory back to the system at once'
     )

@@ -7,7 +7,7 @@ import warnings
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from fade_mm import run
 from fade_mm.hosts.base import host_of
@@ -35,13 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override values of the config, e.g. model.neck.upsample_cfg.type=fade',
-    )
+    parser.add_cfg_options()
     parser.add_argument(
         '--return-memory', action='store_true', help='give freed memory back to the system at once'
     )

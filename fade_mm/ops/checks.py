@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +123,7 @@ def check_positive(**values: int) -> None:
         ValueError: a value is below 1.
     """
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, Integral) or isinstance(value, bool):
             raise TypeError(f'{name} must be an int, got {value!r}')
         if value < 1:
             raise ValueError(f'{name} must be at least 1, got {value}')

@@ -84,9 +84,10 @@ class _GatedReassemble(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        if torch.is_grad_enabled() or not takes(ctx.backend, grad, *ctx.saved_tensors):
-            return operator.backward(ctx, grad)
-        problem = Problem(*ctx.saved_tensors, *ctx.options, checked=True)
+        tensors = ctx.saved_tensors
+        if torch.is_grad_enabled() or not takes(ctx.backend, grad, *tensors):
+            return operator.gradients(ctx, tensors, grad)
+        problem = Problem(*tensors, *ctx.options, checked=True)
         grads = cpu.backward(problem, grad, ctx.needs_input_grad[:5])
         return *grads, *(None for _ in ctx.options)
 

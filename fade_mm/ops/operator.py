@@ -67,7 +67,12 @@ def setup_context(ctx, inputs, output):
 
 def backward(ctx, grad):
     """Gradients of all arguments, None where there are none."""
-    tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[:5]
+    return gradients(ctx, ctx.saved_tensors, grad)
+
+
+def gradients(ctx, tensors, grad):
+    """`backward` from tensors that are unpacked already: a checkpoint lets that be done once."""
+    needed = ctx.needs_input_grad[:5]
     if torch.is_grad_enabled() and not is_tracing():
         grads = _differentiable_backward(grad, tensors, ctx.options, needed)
     else:

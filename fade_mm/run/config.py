@@ -110,8 +110,15 @@ def check_loops(cfg: Config, needed: str) -> None:
         needed: ``'train'`` or ``'test'``.
 
     Raises:
-        SetupError: the data, the loop, or the optimizer or the metrics are missing.
+        SetupError: the data, the loop, or the optimizer or the metrics are missing, or the config
+            asks for another runner.
     """
+    if cfg.get('runner_type', 'Runner') != 'Runner':
+        raise SetupError(
+            f"runner_type='{cfg.runner_type}' is not used: these tools have a runner of their own. "
+            'Take it out of the config, or train with a tool of your own, in which '
+            '`import fade_mm.registry` makes the upsamplers known'
+        )
     for name, keys in _LOOPS.items():
         missing = [key for key in keys if cfg.get(key) is None]
         if len(missing) == len(keys) and name == needed:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from mmengine.structures import BaseDataElement
@@ -40,7 +40,7 @@ class SideBySideParser(ToolParser):
         self.add_argument(
             '--rows', type=int, default=3, help='how many, without names (default: 3)'
         )
-        self.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+        self.add_cfg_options()
 
     def parse_args(self, *args, **kwargs) -> argparse.Namespace:
         parsed = super().parse_args(*args, **kwargs)

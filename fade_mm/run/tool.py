@@ -1,11 +1,13 @@
 """What every command-line tool does before and after its own work."""
 
 import argparse
+import ast
 import gc
 import os
 import sys
 from collections.abc import Callable
 
+from mmengine.config import DictAction
 from torch import distributed
 
 from fade_mm.errors import SetupError, debugging, explained, is_bug
@@ -35,12 +37,50 @@ class ToolParser(argparse.ArgumentParser):
             help='show where an error comes from (also with FADE_MM_DEBUG=1)',
         )
 
+    def add_cfg_options(self, example: str = 'model.neck.upsample_cfg.type=fade') -> None:
+        """Add ``--cfg-options``, values that override the config's."""
+        self.add_argument(
+            '--cfg-options',
+            nargs='+',
+            action=_Options,
+            metavar='KEY=VALUE',
+            help=f'override values of the config, e.g. {example}',
+        )
+
 
 class _Debug(argparse.Action):
     """Sets the variable, which other processes inherit."""
 
     def __call__(self, *_) -> None:
         os.environ['FADE_MM_DEBUG'] = '1'
+
+
+class _Options(DictAction):
+    """KEY=VALUE as mmengine reads them, but that spaces stay, and lists and dicts of Python."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for item in values:
+            if '=' not in item:
+                parser.error(f'{option_string}: expected KEY=VALUE, got {item}')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError) as error:
+            parser.error(f'{option_string}: {error}')
+
+    @staticmethod
+    def _parse_iterable(val: str) -> object:
+        if val.startswith(('[', '(', '{')):
+            try:
+                return ast.literal_eval(val)
+            except (SyntaxError, ValueError):
+                if '{' in val or 'dict(' in val:
+                    raise ValueError(
+                        f'{val} is no dict of Python; write it in quotes, e.g. '
+                        "custom_hooks=\"[{'type': 'EMAHook'}]\""
+                    ) from None
+        elif ',' not in val:
+            return DictAction._parse_int_float_bool(val.strip('\'"'))
+        return DictAction._parse_iterable(val)
 
 
 def run_tool(main: Callable[[], int | None]) -> None:

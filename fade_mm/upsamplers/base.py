@@ -310,16 +310,19 @@ def named_upsamplers(module: nn.Module, prefix: str = '') -> Iterator[tuple[str,
 
 
 def as_skip(skip: str | None, skip_is_added: bool | None) -> str | None:
-    """What a host does with the encoder feature, given either spelling; the old one wins.
+    """What a host does with the encoder feature, given either spelling.
 
     Raises:
-        ValueError: there is no such thing.
+        ValueError: there is no such thing, or the two contradict each other.
     """
     if skip not in (None, 'added', 'concatenated'):
         raise ValueError(f"skip must be 'added', 'concatenated' or None, got {skip!r}")
-    if skip_is_added is None or skip_is_added == (skip == 'added'):
-        return skip
-    return 'added' if skip_is_added else None
+    if skip is not None and skip_is_added not in (None, skip == 'added'):
+        raise ValueError(
+            f'skip={skip!r} and skip_is_added={skip_is_added} contradict each other; leave '
+            'skip_is_added out'
+        )
+    return 'added' if skip_is_added else skip
 
 
 def restart(module: nn.Module) -> None:

@@ -123,7 +123,8 @@ def build_upsampler(
         'scale_factor': scale_factor,
     }
     if 'skip' in accepted:
-        supplied['skip'] = skip
+        if 'skip_is_added' not in args:
+            supplied['skip'] = skip
     else:
         supplied['skip_is_added'] = skip == 'added'
     if 'fusion' in accepted and accepted['fusion'].default is None and 'fusion' not in args:

@@ -80,8 +80,9 @@ class FADE(Upsampler):
             (the same, computed high to low, with more memory) or ``'naive'``.
             Default: ``'semi-shift'``.
         skip_is_added: The old spelling of ``skip='added'``. Default: ``None``, as ``skip`` says.
-        skip: What the host does with the encoder feature itself: ``'added'``, ``'concatenated'``
-            or ``None``, nothing. Default: ``None``.
+        skip: What you (or the host model) do with the encoder feature afterwards: ``'added'`` to
+            the output, as FPNs do (no gate then, which would add it twice), ``'concatenated'`` with
+            it, as U-Nets do, or ``None``, nothing. Default: ``None``.
         device, dtype: Where and what the weights are. Default: PyTorch's.
         up_group: Groups of channels with kernels of their own; divides ``in_channels_de``. More
             than one is ours, not the paper's, and has no published figures; the gate

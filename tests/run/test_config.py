@@ -110,6 +110,11 @@ def test_what_is_not_needed_may_be_left_out(needed):
             'test',
             'set param_scheduler=None',
         ),
+        (
+            Config({**without('nothing'), 'runner_type': 'FlexibleRunner'}),
+            'train',
+            "runner_type='FlexibleRunner' is not used.*import fade_mm.registry",
+        ),
     ],
 )
 def test_what_is_missing_is_named(cfg, needed, message):

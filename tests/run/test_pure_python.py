@@ -2,6 +2,8 @@
 
 import pickle
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from mmengine import registry
@@ -11,50 +13,59 @@ from mmengine.registry import Registry
 from fade_mm.hosts import host_of
 from fade_mm.hosts.base import find
 from fade_mm.run import build_model, load_config
-from tests.tools import BCCD, bccd_options, config, run
+from tests.tools import BCCD, CAMVID, bccd_options, camvid_options, config, run
 
 REGISTRIES = [value for value in vars(registry).values() if isinstance(value, Registry)]
 
 
-def found(kind):
+def found(kind, scope):
     """The class that a name stands for in any registry; ``None`` where a layer alone knows it."""
-    return next((cls for x in REGISTRIES if (cls := find(x, kind, 'mmdet')) is not None), None)
+    return next((cls for x in REGISTRIES if (cls := find(x, kind, scope)) is not None), None)
 
 
-def written(node, imports):
+def written(node, scope, imports):
     """A part of a config as Python, with classes in the place of their names."""
     if isinstance(node, dict):
         items = []
         for key, value in node.items():
-            cls = found(value) if key == 'type' and isinstance(value, str) else None
+            cls = found(value, scope) if key == 'type' and isinstance(value, str) else None
             if isinstance(cls, type) and value != 'fade':
                 alias = f'{cls.__module__}.{cls.__name__}'.replace('.', '_')
                 imports.add(f'from {cls.__module__} import {cls.__name__} as {alias}')
                 items.append(f'type={alias}')
             else:
-                items.append(f'{key}={written(value, imports)}')
+                items.append(f'{key}={written(value, scope, imports)}')
         return f'dict({", ".join(items)})'
     if isinstance(node, list | tuple):
-        inside = ''.join(f'{written(x, imports)}, ' for x in node)
+        inside = ''.join(f'{written(x, scope, imports)}, ' for x in node)
         return f'({inside})' if isinstance(node, tuple) else f'[{inside}]'
     return repr(node)
 
 
-@pytest.fixture
-def pure(detection_root, tmp_path):
-    """BCCD's config with FADE, on generated pictures."""
-    options = dict(x.split('=', 1) for x in bccd_options(detection_root))
-    cfg = load_config(str(config(BCCD, 'fade')))
+def write_pure(path, name, options, scope):
+    """Write a config with FADE, on generated pictures, as a file of Python."""
+    options = dict(x.split('=', 1) for x in options)
+    cfg = load_config(str(config(name, 'fade')))
     cfg.merge_from_dict({key: DictAction._parse_iterable(x) for key, x in options.items()})
     imports = set()
     parts = [
-        f'{key} = {written(value, imports)}'
+        f'{key} = {written(value, scope, imports)}'
         for key, value in cfg.to_dict().items()
         if key not in ('default_scope', 'work_dir', 'launcher', 'tta_model', 'tta_pipeline')
     ]
-    path = tmp_path / 'pure.py'
     path.write_text('\n'.join([*sorted(imports), *parts]))
     return path
+
+
+@pytest.fixture
+def pure(detection_root, tmp_path):
+    return write_pure(tmp_path / 'pure.py', BCCD, bccd_options(detection_root), 'mmdet')
+
+
+@pytest.fixture
+def pure_segmentation(segmentation_root, tmp_path):
+    options = camvid_options(segmentation_root, iterations=2)
+    return write_pure(tmp_path / 'pure.py', CAMVID, options, 'mmseg')
 
 
 def test_it_has_its_host(pure):
@@ -85,3 +96,17 @@ def test_its_weights_are_checked(pure, tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'x.pth')
     with pytest.raises(SystemExit, match='does not fit the model'):
         run('test', pure, tmp_path / 'x.pth', '--work-dir', tmp_path / 't')
+
+
+def test_segmentation_trains_is_kept_drawn_and_exported(pure_segmentation, tmp_path):
+    work = tmp_path / 'w'
+    run('train', pure_segmentation, '--work-dir', work)
+    weights = work / 'iter_2.pth'
+    out = ('--out', tmp_path / 'out', '--show-dir', tmp_path / 'show')
+    run('test', pure_segmentation, weights, '--work-dir', work, *out)
+    assert len(list((tmp_path / 'out').glob('*.png'))) == 3
+    assert len(list((tmp_path / 'show').iterdir())) == 3
+    run('export_onnx', pure_segmentation, weights, tmp_path / 'm.onnx', '--shape', 64, 64)
+    session = onnxruntime.InferenceSession(tmp_path / 'm.onnx')
+    image = np.zeros((1, 3, 64, 64), np.float32)
+    assert session.run(['logits'], {'image': image})[0].shape[2:] == (64, 64)

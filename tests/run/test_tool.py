@@ -131,3 +131,29 @@ def test_what_is_counted_has_its_number():
     assert counted(0, 'file') == '0 files'
     assert counted(1, 'class', 'classes') == '1 class'
     assert counted(20, 'class', 'classes') == '20 classes'
+
+
+def test_options_of_configs_are_read_as_they_are_written(capsys):
+    parser = running.ToolParser('Does nothing.')
+    parser.add_cfg_options()
+
+    def read(*items):
+        return parser.parse_args(['--cfg-options', *items]).cfg_options
+
+    hooks = [dict(type='EMAHook', momentum=1e-4)]
+    assert read(f'custom_hooks={hooks}', 'a.b=1e-3', 'c=None') == dict(
+        custom_hooks=hooks, **{'a.b': 1e-3, 'c': None}
+    )
+    assert read('root=my own pictures/x=1') == dict(root='my own pictures/x=1')
+    assert read('classes=[cat, dog]', 'scale=(320,240)', 'sizes=1,2') == dict(
+        classes=['cat', 'dog'], scale=(320, 240), sizes=[1, 2]
+    )
+    for item, message in {
+        "custom_hooks=[dict(type='EMAHook')]": 'is no dict of Python',
+        'custom_hooks=[{type:EMAHook}]': 'is no dict of Python; write it in quotes',
+        'find_unused_parameters': 'expected KEY=VALUE, got find_unused_parameters',
+        'scale=(320,240': 'Imbalanced brackets',
+    }.items():
+        with pytest.raises(SystemExit):
+            print(read(item))
+        assert re.search(message, capsys.readouterr().err)

@@ -76,6 +76,7 @@ def test_kernels_from_both_have_the_same_names():
         (dict(fusion='skip'), 'skip'),
         (dict(gating=False, fusion='none'), 'none'),
         (dict(skip_is_added=True), 'none'),
+        (dict(skip='concatenated', skip_is_added=False), 'gate'),
         (dict(skip_is_added=True, gating=True), 'gate'),
         (dict(skip_is_added=True, fusion='gate'), 'gate'),
         (dict(skip_is_added=True, fusion='skip'), 'skip'),

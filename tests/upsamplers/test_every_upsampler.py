@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.export import Dim, export
 from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
 
 from fade_mm.ops.checks import check_dtypes
 from fade_mm.upsamplers import (
@@ -230,6 +231,20 @@ def test_an_empty_batch_stays_empty(cfg):
     assert out.shape == (0, 8, 7, 8)
     assert de.grad.shape == (0, 8, 4, 4)
     assert not any(p.grad.any() for p in up.parameters() if p.grad is not None)
+
+
+@every_upsampler
+def test_checkpoints_recompute_it(cfg):
+    """Without reentry, where what backward reads is made when it is read, and once."""
+    up, en, de = build(cfg)
+    up.eval()  # whose running means a second forward does not move
+    found = []
+    for again in (False, True):
+        inputs = [x.clone().requires_grad_() for x in (en, de)]
+        out = checkpoint(up, *inputs, use_reentrant=False) if again else up(*inputs)
+        sources = [*inputs, *up.parameters()]
+        found.append(torch.autograd.grad(out.square().sum(), sources, materialize_grads=True))
+    torch.testing.assert_close(*found, rtol=0, atol=0)
 
 
 @every_upsampler

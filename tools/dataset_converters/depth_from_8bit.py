@@ -2,7 +2,8 @@
 
 A folder that has images/{training,validation}/NAME.jpg, depth/{training,validation}/NAME.png and
 depth_scales.csv, with the columns split, name and dmax_m, becomes one with the same images and
-depth in millimetres: metres are (v + 0.5) * dmax_m / 255.
+depth in millimetres: metres are (v + 0.5) * dmax_m / 255. Labels, where annotations/ has them, are
+copied, too.
 """
 
 import argparse
@@ -71,6 +72,8 @@ def main() -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(written), convert(values, largest))
         shutil.copyfile(args.root / picture, unfinished / picture)
+    if (args.root / 'annotations').is_dir():
+        shutil.copytree(args.root / 'annotations', unfinished / 'annotations')
     unfinished.rename(args.out)
     print(f'{args.out}: {len(scales)} depth maps, in millimetres')
 

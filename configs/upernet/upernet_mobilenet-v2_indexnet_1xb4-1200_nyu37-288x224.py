@@ -1,0 +1,2 @@
+_base_ = './upernet_mobilenet-v2_bilinear_1xb4-1200_nyu37-288x224.py'
+model = dict(decode_head=dict(upsample_cfg=dict(type='indexnet')))
