@@ -93,7 +93,9 @@ def test_what_is_not_installed_is_named(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('command', [x for x in cli.COMMANDS if x != 'env'])
 def test_without_any_library_help_says_what_it_is_and_what_to_type(command):
-    program = f"import sys; from fade_mm import cli; sys.argv[1:] = {[command, '--help']}; cli.main()"
+    program = (
+        f'import sys; from fade_mm import cli; sys.argv[1:] = {[command, "--help"]}; cli.main()'
+    )
     arguments = [sys.executable, 'tests/torch_alone.py', '-c', program]
     done = subprocess.run(arguments, cwd=shipped.root(), capture_output=True, text=True)
     assert done.stdout.startswith(cli.purpose(cli.COMMANDS[command]))
@@ -104,7 +106,7 @@ def test_without_any_library_help_says_what_it_is_and_what_to_type(command):
         assert 'mm' not in error.partition('; run: ')[2]
     else:
         assert 'mmengine cannot be imported' in error
-        assert "run: pip install" in error
+        assert 'run: pip install' in error
         assert "--no-build-isolation 'mmcv" in error
 
 

@@ -122,9 +122,9 @@ def test_any_strides_match_definition():
 def test_offsets_beyond_32_bits():
     """Rows that lie 2**30 elements apart; only the pages in use take memory."""
     arguments = make(3, 4, 3, 4, n=1, c=1, k=1, dtype=torch.float16)
-    storage = torch.empty(2**31 + 4, dtype=torch.float16)
+    storage = torch.empty(2**31 + 4, dtype=torch.float16, device=DEVICE)
     far = storage.as_strided((1, 1, 3, 4), (0, 0, 2**30, 1)).copy_(arguments['en'].detach())
-    de, logits, logits_de, gate = (x.detach() for x in full(arguments)[:4])
+    de, logits, logits_de, gate = (x.detach().to(DEVICE) for x in full(arguments)[:4])
     near, ours = (
         backend.forward(Problem(de, logits, logits_de, gate, en, 1, True))
         for en in (far.contiguous(), far)
@@ -191,7 +191,14 @@ def test_vectors_are_as_wide_as_memory_allows():
         return [launch._vector([x], 3) for x in tensors]
 
     x = torch.zeros(2, 3, 8, 16)
-    assert widths(x, x.half(), x.double(), x[..., :6], x[..., 2:6], x[..., 1:9]) == [4, 8, 2, 2, 2, 1]
+    assert widths(x, x.half(), x.double(), x[..., :6], x[..., 2:6], x[..., 1:9]) == [
+        4,
+        8,
+        2,
+        2,
+        2,
+        1,
+    ]
     assert widths(x.mT, x[..., ::2], x[:, :, :, :1].expand_as(x)) == [1, 1, 1]
     assert launch._vector([x, None, x[..., :6]], 3) == 2
 
@@ -207,6 +214,34 @@ def test_a_gpu_has_the_tiles_of_its_architecture_or_an_older_one(capability, exp
     monkeypatch.setattr(tiles, 'CHOSEN', chosen)
     assert tiles.tile_for(*key, capability)['sums'] == expected
     assert tiles.tile_for(*key[:2], 8, capability)['sums'] == expected
+
+
+@pytest.mark.skipif(INTERPRETED, reason='the interpreter would take days; there is no GPU')
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+def test_more_elements_than_31_bits_can_count_cuda(memory_format):
+    """Forward and backward where output and offsets exceed them, at the far end."""
+    if torch.cuda.mem_get_info()[0] < 36 * 2**30:
+        pytest.skip('it takes 36 GiB of memory')
+    c, side, low = 256, 2912, 1456  # 2.17e9 elements
+
+    def make_large(channels, size):
+        x = torch.empty(1, channels, size, size, dtype=torch.bfloat16, device=DEVICE)
+        return x.contiguous(memory_format=memory_format).normal_()
+
+    sizes = [(c, low), (25, side), (25, low), (1, low), (c, side), (c, side)]
+    *tensors, grad = (make_large(*size) for size in sizes)
+    out = backend.forward(Problem(*tensors, 2, True))
+    grads = backend.backward(Problem(*tensors, 2, True), grad, [True] * 5)
+    near = 16  # points of `de`, of which the first ones lack neighbours
+    crops = [x[..., -near * (x.shape[2] // low) :, -near * (x.shape[2] // low) :] for x in tensors]
+    arguments = dict(zip(NAMES, (x.float() for x in crops), strict=True))
+    grad = grad[..., -2 * near :, -2 * near :]
+    expected_out, expected_grads = expected(arguments, grad, 2)
+    torch.testing.assert_close(out[..., -20:, -20:], expected_out[..., -20:, -20:].bfloat16())
+    for a, b in zip(grads, expected_grads, strict=True):
+        factor = a.shape[2] // low
+        a, b = (x[..., -8 * factor :, -8 * factor :] for x in (a, b))
+        torch.testing.assert_close(a, b.bfloat16(), rtol=0.02, atol=0.02)
 
 
 def test_empty_batch():

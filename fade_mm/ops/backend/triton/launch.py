@@ -59,12 +59,15 @@ def forward_call(problem: Problem, choose: Choose, multiprocessors: int) -> tupl
     parts = _power_of_2(tile['sums'] // each) if plan.points_last else vector
     tiles, settings = plan.tiles(plan.cells, tile, cells)
     step = tile['LANES'] * parts
-    splits = max(1, min(_ceil_div(channels, step), 8 * multiprocessors // max(tiles, 1)))
+    splits = max(1, min(_ceil_div(channels, step), 4 * multiprocessors // max(tiles, 1)))
     per_program = step * _ceil_div(_ceil_div(channels, step), splits)
     kept = plan.keep(problem.kernel_size**2)
-    options = plan.options | plan.taps | dict(
-        channels=per_program, VECTOR=vector, CELLS=cells, PARTS=parts
-    ) | _arguments(tile)
+    options = (
+        plan.options
+        | plan.taps
+        | dict(channels=per_program, VECTOR=vector, CELLS=cells, PARTS=parts)
+        | _arguments(tile)
+    )
     programs = tiles * _ceil_div(channels, per_program)
     arguments = (*_with_strides(out, *problem.tensors), kept)
     options['INDEX'] = _index(out, *problem.tensors, kept)
@@ -99,14 +102,18 @@ def backward_calls(
         tap_rows = min(tile['TAP_ROWS'], problem.kernel_size)
         tap_lanes = 1 << (_ceil_div(problem.kernel_size, tap_rows) - 1).bit_length()
         tiles, settings = plan.tiles(plan.cells, tile, cells, tap_lanes)
-        options = plan.options | _arguments(tile) | dict(
-            INDEX=index,
-            VECTOR=vector,
-            CELLS=cells,
-            PARTS=1 if plan.points_last else vector,
-            ROWS=rows,
-            TAP_ROWS=tap_rows,
-            TAP_LANES=tap_lanes,
+        options = (
+            plan.options
+            | _arguments(tile)
+            | dict(
+                INDEX=index,
+                VECTOR=vector,
+                CELLS=cells,
+                PARTS=1 if plan.points_last else vector,
+                ROWS=rows,
+                TAP_ROWS=tap_rows,
+                TAP_LANES=tap_lanes,
+            )
         )
         arguments = (*_with_strides(grad, de, gate, en, grad_en), products, gate_products)
         programs = tiles * (S // rows)
@@ -131,19 +138,25 @@ def backward_calls(
         )
         options = plan.options | plan.taps | _arguments(tile) | dict(INDEX=index)
         del options['C']
-        calls.append(Call('backward_kernels', plan.layout, tile, tiles, arguments, options, settings))
+        calls.append(
+            Call('backward_kernels', plan.layout, tile, tiles, arguments, options, settings)
+        )
 
     if grad_de is not None:
         tile = plan.tile('backward_de')
         cells, vector = plan.vectors([grad], [de, grad_de], _LARGEST, tile['CELLS'])
         parts = _power_of_2(tile['sums'] // cells) if plan.points_last else vector
         tiles, settings = plan.tiles(tuple(problem.low), tile, cells)
-        options = plan.options | _arguments(tile) | dict(
-            INDEX=index,
-            VECTOR=vector,
-            WIDER=problem.size[1] > problem.low[1] * S,
-            CELLS=cells,
-            PARTS=parts,
+        options = (
+            plan.options
+            | _arguments(tile)
+            | dict(
+                INDEX=index,
+                VECTOR=vector,
+                WIDER=problem.size[1] > problem.low[1] * S,
+                CELLS=cells,
+                PARTS=parts,
+            )
         )
         arguments = (*_with_strides(grad), products, *_with_strides(grad_de))
         programs = tiles * _ceil_div(de.shape[1], tile['LANES'] * parts)
@@ -179,9 +192,7 @@ class _Plan:
             POINTS_LAST=self.points_last,
             ACC=tl.float64 if problem.accumulated == torch.float64 else tl.float32,
         )
-        self.taps = dict(
-            SOFTMAX=problem.softmax, LEVELS=(problem.kernel_size**2 - 1).bit_length()
-        )
+        self.taps = dict(SOFTMAX=problem.softmax, LEVELS=(problem.kernel_size**2 - 1).bit_length())
 
     def tile(self, name: str) -> Tile:
         """The entry for a kernel."""
@@ -218,7 +229,9 @@ class _Plan:
         """How many tiles cover ``size`` cells, and Triton's settings for their programs."""
         rows, cols = size
         rows, cols = _ceil_div(rows, tile['TILE_H']), _ceil_div(cols, cells * tile['TILE_W'])
-        threads = tile['TILE_H'] * tile['TILE_W'] * tile.get('LANES', 4) * lanes
+        threads = (
+            tile['TILE_H'] * tile['TILE_W'] * tile.get('LANES', 1) * tile.get('threads', 1) * lanes
+        )
         settings = dict(num_warps=max(1, threads // 32), num_stages=1)
         if 'registers' in tile and not torch.version.hip:
             settings['maxnreg'] = tile['registers']

@@ -124,7 +124,9 @@ def _row(case: tuple) -> dict:
     kernel, layout, dtype, tile, arch = case
     call = call_of(kernel, layout, getattr(torch, dtype), tile)
     usage, code = _disassembled(compiled(call, arch).asm['cubin'])
-    registers, spills, shared = map(int, re.search(r'REG:(\d+) STACK:(\d+) SHARED:(\d+)', usage).groups())
+    registers, spills, shared = map(
+        int, re.search(r'REG:(\d+) STACK:(\d+) SHARED:(\d+)', usage).groups()
+    )
     loops = _in_loops(code)
     return dict(
         kernel=kernel,

@@ -9,11 +9,14 @@ together are its threads, and of a thread:
 
 - ``sums``: about how many sums it has in registers. `launch` makes as many cells and channels of
   it as the vectors that can be loaded allow.
-- `CELLS` (`backward_products`): of a group, where the vectors allow.
+- `CELLS` (backward): of a group, where the vectors allow.
+- ``threads`` (`backward_kernels`): of a cell, which has no groups and lanes there.
 - `ROWS`, `TAP_ROWS` (`backward_products`): rows of a cell's output points, and of the window of K
   rows; other threads have the others.
 
-What must hold: all numbers but ``sums`` and `TAP_ROWS` are powers of 2.
+- ``registers``: the most of them, if Triton shall not choose.
+
+What must hold: all numbers but ``sums``, ``registers`` and `TAP_ROWS` are powers of 2.
 """
 
 Tile = dict[str, int]
@@ -35,7 +38,7 @@ CANDIDATES: dict[Key, list[Tile]] = {
         dict(TILE_H=8, TILE_W=4, LANES=4, sums=32),
     ],
     ('forward', 'channels_last', 4): [
-        dict(TILE_H=2, TILE_W=2, LANES=32, sums=32),
+        dict(TILE_H=2, TILE_W=2, LANES=32, sums=32, registers=128),
         dict(TILE_H=2, TILE_W=4, LANES=32, sums=16),
     ],
     ('forward', 'channels_last', 2): [
@@ -48,27 +51,28 @@ CANDIDATES: dict[Key, list[Tile]] = {
     ],
     ('backward_products', 'contiguous', 2): [
         dict(TILE_H=4, TILE_W=4, LANES=2, CELLS=4, ROWS=1, TAP_ROWS=1),
-        dict(TILE_H=4, TILE_W=8, LANES=2, CELLS=2, ROWS=1, TAP_ROWS=3),
+        dict(TILE_H=2, TILE_W=8, LANES=2, CELLS=4, ROWS=1, TAP_ROWS=1),
     ],
     ('backward_products', 'channels_last', 4): [
-        dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=5),
         dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=3),
+        dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=2, TAP_ROWS=1),
     ],
     ('backward_products', 'channels_last', 2): [
-        dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=5),
         dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=3),
+        dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=1),
     ],
-    ('backward_kernels', 'contiguous', 4): [dict(TILE_H=1, TILE_W=32)],
-    ('backward_kernels', 'contiguous', 2): [dict(TILE_H=1, TILE_W=32)],
-    ('backward_kernels', 'channels_last', 4): [dict(TILE_H=2, TILE_W=8)],
-    ('backward_kernels', 'channels_last', 2): [dict(TILE_H=2, TILE_W=8)],
+    ('backward_kernels', 'contiguous', 4): [dict(TILE_H=1, TILE_W=32, threads=8)],
+    ('backward_kernels', 'contiguous', 2): [dict(TILE_H=1, TILE_W=32, threads=8)],
+    ('backward_kernels', 'channels_last', 4): [dict(TILE_H=2, TILE_W=8, threads=8)],
+    ('backward_kernels', 'channels_last', 2): [dict(TILE_H=2, TILE_W=8, threads=8)],
     ('backward_de', 'contiguous', 4): [
+        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=2, sums=16),
         dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16),
-        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=32),
+        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=8),
     ],
     ('backward_de', 'contiguous', 2): [
         dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16),
-        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=32),
+        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=8),
     ],
     ('backward_de', 'channels_last', 4): [
         dict(TILE_H=2, TILE_W=2, LANES=32, CELLS=2, sums=16),
@@ -87,7 +91,7 @@ CHOSEN: dict[str, dict[Key, Tile]] = {'sm_80': {}, 'sm_90': {}, 'sm_100': {}}
 INTERPRETED: dict[str, Tile] = {
     'forward': dict(TILE_H=2, TILE_W=4, LANES=2, sums=16),
     'backward_products': dict(TILE_H=2, TILE_W=4, LANES=2, CELLS=2, ROWS=1, TAP_ROWS=2),
-    'backward_kernels': dict(TILE_H=4, TILE_W=8),
+    'backward_kernels': dict(TILE_H=4, TILE_W=8, threads=4),
     'backward_de': dict(TILE_H=2, TILE_W=4, LANES=2, CELLS=2, sums=4),
 }
 

@@ -398,9 +398,7 @@ def backward_de(
                 phases_of_cell = ()
                 for piece in tl.static_range(S // PIECE):
                     to = at + (v * tap_stride + (q + K // 2 - v) * CELL + piece * PIECE)
-                    phases_of_cell = phases_of_cell + load_vector(
-                        to, mask, PIECE, ACC, POINTS_LAST
-                    )
+                    phases_of_cell = phases_of_cell + load_vector(to, mask, PIECE, ACC, POINTS_LAST)
                 of_tap = of_tap + (phases_of_cell,)
             kernels = kernels + (of_tap,)
         if POINTS_LAST:

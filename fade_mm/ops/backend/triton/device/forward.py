@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from .geometry import ceil_div, clamp, groups_of, read, tile_of, write
-from .kernels import keep_kernels, kept_at, load_kept, sigmoid
+from .kernels import keep_kernels_by_cell, keep_kernels_by_point, kept_at, load_kept, sigmoid
 
 
 @triton.jit(do_not_specialize=['h', 'w', 'H', 'W', 'channels'])
@@ -62,12 +62,26 @@ def forward(
     n, top, left = tile_of(program // splits, rows, ceil_div(cols, CELLS), TILE_H, TILE_W)
 
     i, j, is_there = groups_of(top, left, rows, cols, GROUPS, TILE_W, CELLS, INDEX)
-    for q in range(CELLS):
-        keep_kernels(
-            kept, logits, logits_strides, logits_de, logits_de_strides, gate, gate_strides,
-            n, i, j + q, rows, cols, h, w, H, W,
-            K, S, SOFTMAX, POINTS_LAST, ACC, INDEX, LEVELS,
-        )  # fmt: skip
+    if POINTS_LAST:
+        ACROSS: tl.constexpr = TILE_W * CELLS * S
+        POINTS: tl.constexpr = TILE_H * S * ACROSS
+        for first in range(0, POINTS, GROUPS * LANES):
+            point = tl.minimum(first + tl.arange(0, GROUPS * LANES).to(INDEX), POINTS - 1)
+            row = tl.minimum(top + point // (S * ACROSS), rows - 1) * S + point // ACROSS % S
+            col = (left + point % ACROSS // (CELLS * S)) * CELLS
+            col = tl.minimum(col, cols - CELLS) * S + point % (CELLS * S)
+            keep_kernels_by_point(
+                kept, logits, logits_strides, logits_de, logits_de_strides, gate, gate_strides,
+                n, row, col, rows, cols, h, w, H, W,
+                K, S, SOFTMAX, ACC, INDEX,
+            )  # fmt: skip
+    else:
+        for q in range(CELLS):
+            keep_kernels_by_cell(
+                kept, logits, logits_strides, logits_de, logits_de_strides, gate, gate_strides,
+                n, i, j + q, rows, cols, h, w, H, W,
+                K, S, SOFTMAX, POINTS_LAST, ACC, INDEX, LEVELS,
+            )  # fmt: skip
     tl.debug_barrier()
 
     a, b = tl.minimum(i, H - 1), tl.minimum(j, W - 1)

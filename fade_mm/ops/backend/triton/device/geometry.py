@@ -126,23 +126,19 @@ def scalars_at(pointers, POINTS_LAST: tl.constexpr):
 
 
 @triton.jit
-def load_vector(
-    pointers, mask, COUNT: tl.constexpr, ACC: tl.constexpr, POINTS_LAST: tl.constexpr
-):
+def load_vector(pointers, mask, COUNT: tl.constexpr, ACC: tl.constexpr, POINTS_LAST: tl.constexpr):
     """`COUNT` neighbours from each of two-axis pointers on, as a tuple; zeros outside a mask."""
     if COUNT == 1:
         pointers = scalars_at(pointers, POINTS_LAST)
-        if mask is None:
-            x = tl.load(pointers)
-        else:
-            x = tl.load(pointers, mask=mask, other=0.0)
-        return (x.to(ACC),)
-    pointers = vectors_at(pointers, COUNT)
-    if mask is None:
-        x = tl.load(pointers)
     else:
-        x = tl.load(pointers, mask=tl.expand_dims(mask, 2), other=0.0)
-    return unstack(x.to(ACC), COUNT)
+        pointers = vectors_at(pointers, COUNT)
+        if mask is not None:
+            mask = tl.expand_dims(mask, 2)
+    x = tl.load(pointers) if mask is None else tl.load(pointers, mask=mask, other=0.0)
+    x = x.to(ACC)
+    if COUNT == 1:
+        return (x,)
+    return unstack(x, COUNT)
 
 
 @triton.jit

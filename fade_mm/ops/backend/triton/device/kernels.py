@@ -1,7 +1,7 @@
 """The kernels of a tile's cells: logits, softmax, and where they are kept for other threads.
 
-In `keep_kernels` and `backward_kernels` a tensor's last axis are the K*K taps of one point, padded
-to ``2**LEVELS``; its first are the cells of a tile, which has one point of each phase.
+In `keep_kernels_by_cell` and `backward_kernels` a tensor's last axis are the K*K taps of one point,
+padded to ``2**LEVELS``; its first are the cells of a tile, which has one point of each phase.
 
 Kernels are kept in memory, in the dtype of sums, from where all threads that need them read them:
 ``(N, K*K, rows * S, cols * S)`` where `POINTS_LAST`, else ``(N, rows, cols, K*K, S, S)``, so that
@@ -135,7 +135,7 @@ def load_kept(
 
 
 @triton.jit
-def keep_kernels(
+def keep_kernels_by_cell(
     kept,
     logits,
     logits_strides,
@@ -160,7 +160,7 @@ def keep_kernels(
     INDEX: tl.constexpr,
     LEVELS: tl.constexpr,
 ):
-    """Compute and keep the kernels of cells ``(i, j)``."""
+    """Compute and keep the kernels of cells ``(i, j)``, of which many threads share each."""
     TAPS: tl.constexpr = K * K
     at, tap_stride, row_stride = kept_at(kept, n, i, j, rows, cols, TAPS, S, POINTS_LAST, INDEX)
     a, b = tl.minimum(i, H - 1), tl.minimum(j, W - 1)
@@ -187,3 +187,68 @@ def keep_kernels(
         x = tl.where(inside & is_point[:, None], x, 0.0)
         points = at + phase // S * row_stride + phase % S
         store_taps(points, tap_stride, x, i >= 0, TAPS, LEVELS, POINTS_LAST, INDEX)
+
+
+@triton.jit
+def keep_kernels_by_point(
+    kept,
+    logits,
+    logits_strides,
+    logits_de,
+    logits_de_strides,
+    gate,
+    gate_strides,
+    n,
+    row,
+    col,
+    rows,
+    cols,
+    h,
+    w,
+    H,
+    W,
+    K: tl.constexpr,
+    S: tl.constexpr,
+    SOFTMAX: tl.constexpr,
+    ACC: tl.constexpr,
+    INDEX: tl.constexpr,
+):
+    """Compute and keep the kernels of output points, of which a thread has one, with all taps.
+
+    Neighbouring threads have neighbouring points: for `POINTS_LAST`.
+    """
+    TAPS: tl.constexpr = K * K
+    a, b = tl.minimum(row // S, H - 1), tl.minimum(col // S, W - 1)
+    is_point = (row < h) & (col < w)
+    at, tap_stride, row_stride = kept_at(kept, n, row // S, 0, rows, cols, TAPS, S, True, INDEX)
+    at += row % S * row_stride + col
+    row, col = tl.minimum(row, h - 1), tl.minimum(col, w - 1)
+    logits += n * logits_strides[0] + row * logits_strides[2] + col * logits_strides[3]
+    if logits_de is not None:
+        logits_de += n * logits_de_strides[0] + a * logits_de_strides[2] + b * logits_de_strides[3]
+    x = ()
+    for tap in tl.static_range(TAPS):
+        value = tl.load(logits + tap * logits_strides[1]).to(ACC)
+        if logits_de is not None:
+            value += tl.load(logits_de + tap * logits_de_strides[1]).to(ACC)
+        x = x + (value,)
+    factor = tl.full(row.shape, 1, ACC)
+    if SOFTMAX:
+        top = x[0]
+        for tap in tl.static_range(1, TAPS):
+            top = tl.maximum(top, x[tap], propagate_nan=tl.PropagateNan.ALL)
+        powers = ()
+        total = tl.zeros_like(top)
+        for tap in tl.static_range(TAPS):
+            power = tl.exp(x[tap] - top)
+            powers = powers + (power,)
+            total += power
+        x = powers
+        factor = 1 / total
+    if gate is not None:
+        gate += n * gate_strides[0] + a * gate_strides[2] + b * gate_strides[3]
+        factor *= 1 - sigmoid(tl.load(gate).to(ACC))
+    for tap in tl.static_range(TAPS):
+        u, v = a + (tap // K - K // 2), b + (tap % K - K // 2)
+        inside = is_point & (u >= 0) & (u < H) & (v >= 0) & (v < W)
+        tl.store(at + tap * tap_stride, tl.where(inside, x[tap] * factor, 0.0))
