@@ -28,14 +28,12 @@ LAYOUTS = ('contiguous', 'channels_last')
 # other is chosen. float64 has float32's.
 CANDIDATES: dict[Key, list[Tile]] = {
     ('forward', 'contiguous', 4): [
-        dict(TILE_H=4, TILE_W=8, LANES=4, sums=32),
-        dict(TILE_H=4, TILE_W=8, LANES=4, sums=16),
-        dict(TILE_H=2, TILE_W=16, LANES=4, sums=32),
+        dict(TILE_H=4, TILE_W=8, LANES=4, sums=32, registers=128),
+        dict(TILE_H=4, TILE_W=8, LANES=4, sums=16, registers=128),
     ],
     ('forward', 'contiguous', 2): [
-        dict(TILE_H=4, TILE_W=8, LANES=4, sums=32),
-        dict(TILE_H=4, TILE_W=8, LANES=4, sums=16),
-        dict(TILE_H=8, TILE_W=4, LANES=4, sums=32),
+        dict(TILE_H=4, TILE_W=8, LANES=4, sums=32, registers=128),
+        dict(TILE_H=4, TILE_W=8, LANES=4, sums=16, registers=128),
     ],
     ('forward', 'channels_last', 4): [
         dict(TILE_H=2, TILE_W=2, LANES=32, sums=32, registers=128),
@@ -51,15 +49,14 @@ CANDIDATES: dict[Key, list[Tile]] = {
     ],
     ('backward_products', 'contiguous', 2): [
         dict(TILE_H=4, TILE_W=4, LANES=2, CELLS=4, ROWS=1, TAP_ROWS=1),
-        dict(TILE_H=2, TILE_W=8, LANES=2, CELLS=4, ROWS=1, TAP_ROWS=1),
     ],
     ('backward_products', 'channels_last', 4): [
         dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=3),
-        dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=2, TAP_ROWS=1),
+        dict(TILE_H=2, TILE_W=2, LANES=8, CELLS=1, ROWS=2, TAP_ROWS=1),
     ],
     ('backward_products', 'channels_last', 2): [
-        dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=3),
-        dict(TILE_H=4, TILE_W=4, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=1),
+        dict(TILE_H=2, TILE_W=2, LANES=8, CELLS=1, ROWS=1, TAP_ROWS=1),
+        dict(TILE_H=2, TILE_W=2, LANES=8, CELLS=1, ROWS=2, TAP_ROWS=1),
     ],
     ('backward_kernels', 'contiguous', 4): [dict(TILE_H=1, TILE_W=32, threads=8)],
     ('backward_kernels', 'contiguous', 2): [dict(TILE_H=1, TILE_W=32, threads=8)],
@@ -68,19 +65,16 @@ CANDIDATES: dict[Key, list[Tile]] = {
     ('backward_de', 'contiguous', 4): [
         dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=2, sums=16),
         dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16),
-        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=8),
     ],
     ('backward_de', 'contiguous', 2): [
-        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16),
-        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=8),
+        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16, registers=128),
     ],
     ('backward_de', 'channels_last', 4): [
         dict(TILE_H=2, TILE_W=2, LANES=32, CELLS=2, sums=16),
         dict(TILE_H=2, TILE_W=2, LANES=32, CELLS=4, sums=16),
     ],
     ('backward_de', 'channels_last', 2): [
-        dict(TILE_H=2, TILE_W=2, LANES=32, CELLS=2, sums=16),
-        dict(TILE_H=2, TILE_W=2, LANES=32, CELLS=1, sums=16),
+        dict(TILE_H=2, TILE_W=2, LANES=32, CELLS=2, sums=16, registers=128),
     ],
 }
 

@@ -190,6 +190,26 @@ def keep_kernels_by_cell(
 
 
 @triton.jit
+def load_tap_row(
+    points,
+    stride,
+    low_points,
+    low_stride,
+    u,
+    K: tl.constexpr,
+    ACC: tl.constexpr,
+):
+    """The K logits of a row of the window, from pointers to the first of all, as a tuple."""
+    x = ()
+    for v in tl.static_range(K):
+        value = tl.load(points + (u * K + v) * stride).to(ACC)
+        if low_points is not None:
+            value += tl.load(low_points + (u * K + v) * low_stride).to(ACC)
+        x = x + (value,)
+    return x
+
+
+@triton.jit
 def keep_kernels_by_point(
     kept,
     logits,
@@ -213,42 +233,46 @@ def keep_kernels_by_point(
     ACC: tl.constexpr,
     INDEX: tl.constexpr,
 ):
-    """Compute and keep the kernels of output points, of which a thread has one, with all taps.
+    """Compute and keep the kernels of output points, of which a thread has one.
 
-    Neighbouring threads have neighbouring points: for `POINTS_LAST`.
+    It goes through the rows of the window twice, so that it never has all taps in registers. For
+    `POINTS_LAST`: neighbouring threads have neighbouring points.
     """
-    TAPS: tl.constexpr = K * K
     a, b = tl.minimum(row // S, H - 1), tl.minimum(col // S, W - 1)
     is_point = (row < h) & (col < w)
-    at, tap_stride, row_stride = kept_at(kept, n, row // S, 0, rows, cols, TAPS, S, True, INDEX)
+    at, tap_stride, row_stride = kept_at(kept, n, row // S, 0, rows, cols, K * K, S, True, INDEX)
     at += row % S * row_stride + col
     row, col = tl.minimum(row, h - 1), tl.minimum(col, w - 1)
     logits += n * logits_strides[0] + row * logits_strides[2] + col * logits_strides[3]
+    stride = tl.full((), 1, INDEX) * logits_strides[1]
+    low_stride = stride
     if logits_de is not None:
         logits_de += n * logits_de_strides[0] + a * logits_de_strides[2] + b * logits_de_strides[3]
-    x = ()
-    for tap in tl.static_range(TAPS):
-        value = tl.load(logits + tap * logits_strides[1]).to(ACC)
-        if logits_de is not None:
-            value += tl.load(logits_de + tap * logits_de_strides[1]).to(ACC)
-        x = x + (value,)
+        low_stride = tl.full((), 1, INDEX) * logits_de_strides[1]
     factor = tl.full(row.shape, 1, ACC)
+    top = tl.full(row.shape, 0, ACC)
     if SOFTMAX:
-        top = x[0]
-        for tap in tl.static_range(1, TAPS):
-            top = tl.maximum(top, x[tap], propagate_nan=tl.PropagateNan.ALL)
-        powers = ()
-        total = tl.zeros_like(top)
-        for tap in tl.static_range(TAPS):
-            power = tl.exp(x[tap] - top)
-            powers = powers + (power,)
-            total += power
-        x = powers
+        top = tl.full(row.shape, float('-inf'), ACC)
+        total = tl.full(row.shape, 0, ACC)
+        for u in range(K):
+            x = load_tap_row(logits, stride, logits_de, low_stride, u, K, ACC)
+            highest = top
+            for v in tl.static_range(K):
+                highest = tl.maximum(highest, x[v])
+            shift = tl.where(highest == float('-inf'), 0.0, highest)
+            total *= tl.exp(top - shift)
+            for v in tl.static_range(K):
+                total += tl.exp(x[v] - shift)
+            top = highest
         factor = 1 / total
     if gate is not None:
         gate += n * gate_strides[0] + a * gate_strides[2] + b * gate_strides[3]
         factor *= 1 - sigmoid(tl.load(gate).to(ACC))
-    for tap in tl.static_range(TAPS):
-        u, v = a + (tap // K - K // 2), b + (tap % K - K // 2)
-        inside = is_point & (u >= 0) & (u < H) & (v >= 0) & (v < W)
-        tl.store(at + tap * tap_stride, tl.where(inside, x[tap] * factor, 0.0))
+    for u in range(K):
+        y = load_tap_row(logits, stride, logits_de, low_stride, u, K, ACC)
+        inside_row = is_point & (a + (u - K // 2) >= 0) & (a + (u - K // 2) < H)
+        for v in tl.static_range(K):
+            inside = inside_row & (b + (v - K // 2) >= 0) & (b + (v - K // 2) < W)
+            power = tl.exp(y[v] - top) if SOFTMAX else y[v]
+            kernel = tl.where(inside, power * factor, 0.0)
+            tl.store(at + (u * K + v) * tap_stride, kernel)
