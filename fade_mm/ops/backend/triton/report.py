@@ -50,7 +50,8 @@ def rows(
         For each kernel, layout, dtype, tile and architecture: ``registers`` of a thread,
         ``spills``, bytes of memory that it uses in their place, ``shared`` memory of a program in
         bytes, ``warps`` that a multiprocessor has at a time, ``load_bytes`` and ``store_bytes``,
-        the width in which threads move most of the bytes within loops.
+        the width in which threads move most of the bytes, within loops if
+        there are any.
     """
     cases = []
     for arch in archs:
@@ -138,7 +139,7 @@ def _row(case: tuple) -> dict:
         spills=spills,
         shared=shared,
         warps=resident_warps(tiles.number_of(arch), call.settings['num_warps'], registers, shared),
-        load_bytes=_width('LDG', loops),
+        load_bytes=_width('LDG', loops) or _width('LDG', code),
         store_bytes=_width('STG', loops) or _width('STG', code),
     )
 
