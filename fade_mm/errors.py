@@ -26,8 +26,9 @@ def unavailable(weights: str, reason: str) -> SetupError:
         message += (
             '. For a backbone, --cfg-options model.backbone.init_cfg.checkpoint=FILE takes the '
             'weights from a local file, and model.backbone.init_cfg=None trains from scratch, if '
-            'nothing stays frozen (frozen_stages=-1, norm_eval=False); some configs have '
-            'model.pretrained=FILE or None for it'
+            'nothing stays frozen (of a ResNet, also model.backbone.frozen_stages=-1 '
+            'model.backbone.norm_eval=False); some configs have model.pretrained=FILE or None for '
+            'it'
         )
     return SetupError(message)
 

@@ -53,7 +53,7 @@ def test_alone_it_lists_the_commands_at_once():
 def test_a_wrong_command_is_answered_with_the_nearest(wrong, meant):
     with pytest.raises(SystemExit, match=f"no command '{wrong}'; the nearest is {meant}$"):
         call(wrong)
-    with pytest.raises(SystemExit, match='no command .*; there are train, test, '):
+    with pytest.raises(SystemExit, match=r'no command .*; there are train, test, '):
         call('nonsense')
 
 

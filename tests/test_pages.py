@@ -1,13 +1,18 @@
 """The pages for PyTorch's users: their code runs where there is torch and nothing else."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
+import torch
 
 from tests.test_torch_alone import alone
 
 DOCS = Path(__file__).parents[1] / 'docs'
+PAGE = DOCS / 'pytorch_unet.md'
 
 
 def code(page):
@@ -33,3 +38,16 @@ def test_the_unet_learns():
 def test_they_are_as_short_as_they_say(page, name, most):
     (model,) = re.findall(rf'^class {name}.*?(?=^\S|\Z)', code(page), re.M | re.S)
     assert len([line for line in model.splitlines() if line]) <= most
+
+
+@pytest.mark.slow
+def test_the_unet_becomes_onnx_as_its_page_shows(tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    (export,) = re.findall(r'^  ```py\n(.*?)^  ```', PAGE.read_text(), re.M | re.S)
+    shapes = 'torch.save([images, model(images)], "pair.pth")\n'
+    program = '\n'.join([code(PAGE.name), dedent(export), shapes])
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', program], cwd=tmp_path, check=True)
+    images, expected = torch.load(tmp_path / 'pair.pth')
+    session = onnxruntime.InferenceSession(tmp_path / 'unet.onnx')
+    (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)

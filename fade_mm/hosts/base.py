@@ -1,6 +1,7 @@
 """What fade_mm asks about the models of a task of a library, and which library a model is of."""
 
 import copy
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -16,16 +17,20 @@ from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 from torch import Tensor, nn
 
-from fade_mm.errors import SetupError
+from fade_mm.errors import SetupError, naming_build_errors
 from fade_mm.openmmlab import check_python, command
 from fade_mm.registry import HOSTS
 from fade_mm.registry import MODELS as OURS
 from fade_mm.upsamplers import named_upsamplers
+from fade_mm.upsamplers.build import find_upsampler
 
 from .configs import check_pickle, dicts, metrics_of, test_sets, type_name
 from .traced import Exported, SinglePass
 
 check_python()
+
+_MODES = ('nearest', 'nearest-exact', 'bilinear', 'bicubic', 'area')
+"""Of PyTorch's interpolation, which hosts' own ``upsample_cfg`` take as ``mode``."""
 
 
 class Host:
@@ -58,25 +63,43 @@ class Host:
     # Configs
 
     def check_model(self, cfg: dict) -> None:
-        """Raise where a class of a library's is asked for an upsampler that it does not know.
+        """Raise where a model is asked for an upsampler that there is not, or not there.
 
         Args:
             cfg: The whole config.
 
         Raises:
-            SetupError: with the name of the class of ours that knows it.
+            SetupError: with the name of the class of ours that knows it, or the nearest one.
         """
         for node in dicts(cfg['model']):
             asked = node.get('upsample_cfg')
-            if not isinstance(asked, dict) or 'type' not in asked:
+            if not isinstance(asked, dict):
                 continue
             cls = resolve(node.get('type'), cfg.get('default_scope'))
             stand_in = stand_in_of(cls)
-            if stand_in not in (cls, None) and asked['type'] not in stand_in.stock_types:
+            if isinstance(cls, type) and stand_in is None and not _takes_upsamplers(cls):
+                ours = ', '.join(sorted(f'fade_mm.{x.__name__}' for x in _stand_ins()))
                 raise SetupError(
-                    f'{node["type"]} of the host library knows no upsample_cfg of type '
-                    f"'{asked['type']}'; write type='fade_mm.{stand_in.__name__}'"
+                    f'{node["type"]} takes no upsample_cfg; these do: {ours}, and what of yours '
+                    'calls build_upsampler'
                 )
+            if stand_in is None:
+                continue
+            key = 'type' if 'type' in asked else 'mode'
+            name = asked.get(key)
+            if key == 'mode':
+                is_known = name in (None, *_MODES)
+            else:
+                is_known = stand_in is cls or name in stand_in.stock_types
+            if not is_known:
+                whose = '' if stand_in is cls else ' of the host library'
+                raise SetupError(
+                    f"{node['type']}{whose} knows no upsample_cfg of {key} '{name}'; "
+                    f"write type='fade_mm.{stand_in.__name__}', upsample_cfg=dict(type='{name}')"
+                )
+            if stand_in is cls and key == 'type':
+                with in_scope_of(cfg), naming_build_errors():
+                    find_upsampler(name)
 
     def add_metrics(self, cfg: dict) -> None:
         """Add the metrics that a config asks for by an option of its own, ``boundary_ap``.
@@ -318,7 +341,11 @@ class Host:
         Raises:
             SetupError: it cannot be exported.
         """
-        raise SetupError(f'a {type(model).__name__} cannot be exported')
+        raise SetupError(
+            f'a {type(model).__name__} cannot be exported as a whole; segmentation, depth and '
+            'matting models can, and a detector without its post-processing as docs/questions.md '
+            'shows under "Exporting a YOLO"'
+        )
 
 
 class StandIn:
@@ -410,12 +437,19 @@ def in_scope_of(cfg: Mapping) -> AbstractContextManager:
 
 def stand_in_of(cls: object) -> type[StandIn] | None:
     """The class of ours that stands in for a host library's; for one of ours, itself."""
+    return next((ours for ours in _stand_ins() if cls is ours or cls in ours.__bases__), None)
+
+
+def _stand_ins() -> list[type[StandIn]]:
     OURS.import_from_location()
-    for ours in OURS.module_dict.values():
-        is_stand_in = isinstance(ours, type) and issubclass(ours, StandIn)
-        if is_stand_in and (cls is ours or cls in ours.__bases__):
-            return ours
-    return None
+    classes = (ours for ours in OURS.module_dict.values() if isinstance(ours, type))
+    return [ours for ours in classes if issubclass(ours, StandIn)]
+
+
+def _takes_upsamplers(cls: type) -> bool:
+    """Whether a class has an argument ``upsample_cfg``, or any that it passes on."""
+    parameters = inspect.signature(cls).parameters.values()
+    return any(x.name == 'upsample_cfg' or x.kind is x.VAR_KEYWORD for x in parameters)
 
 
 def heads_at(model: nn.Module, places: set[str]) -> Iterator[tuple[str, str, nn.Module]]:

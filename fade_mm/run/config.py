@@ -4,7 +4,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
+from traceback import walk_tb
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
@@ -151,7 +153,13 @@ def monitor_upsamplers(cfg: Config) -> None:
 def _read(name: str) -> Config:
     mmengine_fixes.find_forks()
     library = name.partition('::')[0] if '::' in name else None
-    if library == 'fade_mm' or not (library or os.path.isfile(name)):
+    path = Path(name)
+    if not (library or path.is_file() or shipped.find_config(name)):
+        beside = [x.name for x in path.parent.glob('*.py')] if path.parent.is_dir() else []
+        near = get_close_matches(path.name, beside, 1)
+        if near:
+            raise SetupError(f'there is no config {name}; there is {path.with_name(near[0])}')
+    if library == 'fade_mm' or not (library or path.is_file()):
         name, library = str(shipped.config_file(name)), None
     if library and not importlib.util.find_spec(library):  # mmengine would run pip
         package = MODULE2PACKAGE.get(library)
@@ -169,8 +177,12 @@ def _read(name: str) -> Config:
         raise SetupError(f'config {name} cannot be read: {error}') from error
     except Exception as error:  # a config is a program
         cause = error.__cause__ or error  # mmengine's words for a failed import are long
+        read = [frame.f_locals.get('filename') for frame, _ in walk_tb(error.__traceback__)]
+        file = next((str(x) for x in reversed(read) if str(x).endswith('.py')), name)
+        inherited = '' if os.path.abspath(file) == os.path.abspath(name) else f' (in {file})'
         raise SetupError(
-            f'config {name} cannot be read: {type(cause).__name__}: {cause}'
+            f'config {name} cannot be read{inherited}: {type(cause).__name__}: '
+            f'{str(cause).replace("<unknown>", file)}'
         ) from error
 
 

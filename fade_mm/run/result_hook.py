@@ -14,7 +14,7 @@ import yaml
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 
-from fade_mm import shipped
+from fade_mm import __version__, shipped
 from fade_mm.hosts.base import host_of
 from fade_mm.registry import HOOKS
 
@@ -174,9 +174,9 @@ def _machine() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of this checkout, with ``+dirty`` where tracked files were changed."""
+    """The commit of this checkout, with ``+dirty`` where files were changed; else the release."""
     if not (_ROOT / '.git').exists():  # installed, perhaps within somebody else's checkout
-        return None
+        return __version__
     command = ['git', 'describe', '--always', '--exclude=*', '--abbrev=12', '--dirty=+dirty']
     try:
         done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)

@@ -83,7 +83,8 @@ FIELDS = {
     'threads': Field('an integer', lambda value: type(value) is int),
     'date': Field('a date, as in 2026-11-25', lambda value: type(value) is datetime.date),
     'fade_mm': Field(
-        'a commit, with +dirty where files were changed', _matches(r'[0-9a-f]{7,40}(\+dirty)?')
+        'a commit, with +dirty where files were changed, or a release',
+        _matches(r'[0-9a-f]{7,40}(\+dirty)?|\d+\.\d+\S*'),
     ),
     'torch': Field('a version', _matches(r'\d+\.\d+\S*')),
     'checkpoint_sha256': Field('64 hexadecimal digits', _matches('[0-9a-f]{64}')),

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from difflib import get_close_matches
 
 from torch import nn
 
@@ -53,6 +54,9 @@ PRESETS = {
 `fade`, `fade_lite`, `carafe`, `dysample`, `indexnet`, `a2u`, `freqfusion`, `sapa_d` and `lda_aqu`
 are published as their defaults are.
 """
+
+
+_SETTLED = ('skip_is_added', 'device', 'dtype')  # no matter of a config
 
 
 def build_upsampler(
@@ -107,7 +111,7 @@ def build_upsampler(
         )
     skip = as_skip(skip, skip_is_added)
     args = dict(cfg)
-    build = _find(args.pop('type'))
+    build = find_upsampler(args.pop('type'))
     signature = inspect.signature(build)
     accepted = signature.parameters
     if 'mode' not in accepted:
@@ -132,12 +136,16 @@ def build_upsampler(
     transposed = inspect.isclass(build) and issubclass(build, nn.ConvTranspose2d)
     if transposed and not issubclass(build, Upsampler) and 'kernel_size' in args:
         supplied |= transposed_geometry(args['kernel_size'], scale_factor)
+    own = [name for name in accepted if name not in (*supplied, *_SETTLED)]
     args = {name: value for name, value in supplied.items() if name in accepted} | args
     try:
         signature.bind(**args)
     except TypeError as error:
+        unknown = next((name for name in args if name not in accepted), '')
+        near = get_close_matches(unknown, own, 1)
+        hint = f'; did you mean {near[0]}' if near else ''
         raise TypeError(
-            f'cannot build the upsampler {cfg}: {error}; arguments are {", ".join(accepted)}'
+            f'cannot build the upsampler {cfg}: {error}{hint}; its arguments are {", ".join(own)}'
         ) from None
     layer = build(**args)
     if isinstance(layer, DecoderUpsampler) or not isinstance(layer, Upsampler):
@@ -146,8 +154,16 @@ def build_upsampler(
     return layer
 
 
-def _find(layer_type: str | type) -> Callable[..., nn.Module]:
-    """What builds the layers of a type: ours, then mmengine's or the default scope's."""
+def find_upsampler(layer_type: str | type) -> Callable[..., nn.Module]:
+    """What builds the layers of a type: ours, then mmengine's or the default scope's.
+
+    Args:
+        layer_type: A name or a class, as in `build_upsampler`.
+
+    Raises:
+        TypeError: it is neither.
+        ValueError: nothing is registered under the name.
+    """
     if inspect.isclass(layer_type) or layer_type in UPSAMPLERS.values():
         return layer_type
     if not isinstance(layer_type, str):
@@ -155,8 +171,10 @@ def _find(layer_type: str | type) -> Callable[..., nn.Module]:
     build = UPSAMPLERS.get(layer_type.removeprefix('fade_mm.'))
     build = build or _find_in_mmengine(layer_type)
     if build is None:
+        near = get_close_matches(layer_type.lower(), UPSAMPLERS, 1)
+        hint = f'the nearest is {near[0]!r}; ' if near else ''
         raise ValueError(
-            f'no upsampler is registered as {layer_type!r}; there are '
+            f'no upsampler is registered as {layer_type!r}; {hint}there are '
             f'{", ".join(sorted(UPSAMPLERS))}'
         )
     return build

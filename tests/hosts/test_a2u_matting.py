@@ -106,6 +106,20 @@ def test_it_starts_as_the_authors_do(alike):
     assert uniform.std().item() == pytest.approx(0.0714 if alike else 0.05, abs=0.002)
 
 
+def test_the_head_starts_with_a_positive_sum_where_asked_to():
+    for seed in range(4):
+        found = []
+        for positive in (False, True):
+            torch.manual_seed(seed)
+            network = A2UNet(dict(type='fade'), 4, start_head_positive=positive)
+            network.init_weights()
+            found.append(network.state_dict())
+        theirs, ours = (weights.pop('pred.1.weight') for weights in found)
+        torch.testing.assert_close(*found, rtol=0, atol=0)
+        assert torch.equal(ours, theirs * theirs.sum().sign())
+        assert ours.sum() > 0
+
+
 def test_the_gate_is_on_everywhere():
     ups = dict(named_upsamplers(build()))
     assert list(ups) == [f'network.decoder_layer{i}.up' for i in (4, 3, 2, 1)]

@@ -11,6 +11,7 @@ from mmengine.model.weight_init import PretrainedInit
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import METRICS, MODELS, TRANSFORMS, DefaultScope
 
+from fade_mm.hosts import host_of
 from fade_mm.hosts.configs import type_name
 from fade_mm.hosts.mmdet import MMDetHost
 from fade_mm.run import (
@@ -249,3 +250,53 @@ def test_a_fork_of_mmsegmentation_is_found_by_its_module(monkeypatch):
     )
     assert MODULE2PACKAGE['mmseg'] == 'mmseg'
     assert cfg.model.decode_head.upsample_cfg.type == 'fade'
+
+
+@pytest.mark.parametrize('broken', ['mine.py', 'base.py'])
+def test_a_config_that_is_no_python_is_named_with_its_line(tmp_path, broken):
+    (tmp_path / 'base.py').write_text("model = dict(type='BaseModel')\n")
+    (tmp_path / 'mine.py').write_text("_base_ = './base.py'\n")
+    (tmp_path / broken).write_text('\nx = dict(\n')
+    with pytest.raises(SetupError, match=rf"SyntaxError: '\(' was never .*{broken}, line 2\)$"):
+        load_config(str(tmp_path / 'mine.py'))
+
+
+def test_a_file_that_is_not_there_is_answered_with_the_nearest_beside_it(tmp_path):
+    (tmp_path / 'my_mask_rcnn.py').touch()
+    with pytest.raises(SetupError, match=r'my_maskrcnn\.py; there is .*my_mask_rcnn\.py$'):
+        load_config(str(tmp_path / 'my_maskrcnn.py'))
+
+
+@pytest.mark.parametrize(
+    ('neck', 'message'),
+    [
+        (
+            dict(type='fade_mm.FPN', upsample_cfg=dict(type='fade_lit')),
+            "the nearest is 'fade_lite'",
+        ),
+        (
+            dict(type='FPN', upsample_cfg=dict(mode='fade')),
+            r"mode 'fade'; write type='fade_mm\.FPN', upsample_cfg=dict\(type='fade'\)",
+        ),
+        (
+            dict(type='fade_mm.FPN', upsample_cfg=dict(mode='fade')),
+            r"mode 'fade'; write type='fade_mm\.FPN', upsample_cfg=dict\(type='fade'\)",
+        ),
+        (
+            dict(type='ChannelMapper', upsample_cfg=dict(type='fade')),
+            r'ChannelMapper takes no upsample_cfg; these do: .*fade_mm\.FPN, ',
+        ),
+    ],
+)
+def test_an_upsampler_that_is_not_there_is_named_before_a_work_dir_is_made(neck, message):
+    cfg = Config(dict(default_scope='mmdet', model=dict(type='FasterRCNN', neck=neck)))
+    with pytest.raises(SetupError, match=message):
+        host_of(cfg).check_model(cfg)
+
+
+@pytest.mark.parametrize('mode', ['nearest', 'bilinear'])
+@pytest.mark.parametrize('kind', ['FPN', 'fade_mm.FPN'])
+def test_interpolation_is_known_to_the_hosts(kind, mode):
+    neck = dict(type=kind, upsample_cfg=dict(mode=mode))
+    cfg = Config(dict(default_scope='mmdet', model=dict(type='FasterRCNN', neck=neck)))
+    host_of(cfg).check_model(cfg)

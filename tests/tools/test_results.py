@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from fade_mm import __version__
 from fade_mm.run import ResultHook, result_hook
 from fade_mm.run.results import FIELDS, check_entry, dump, read_runs
 from tests.tools import BCCD, CAMVID, ROOT, bccd_options, camvid_options, config, run
@@ -139,7 +140,7 @@ def test_no_path_of_the_machine_is_written(tmp_path, monkeypatch):
 
 def test_the_commit_is_that_of_the_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(result_hook, '_ROOT', tmp_path)
-    assert ResultHook('a.py').commit is None
+    assert ResultHook('a.py').commit == __version__  # installed
 
     def git(*arguments):
         identity = ('-c', 'user.name=a', '-c', 'user.email=a@b')

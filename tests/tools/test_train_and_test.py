@@ -173,7 +173,7 @@ def test_out_and_masks_are_checked_before_anything_is_built(any_file):
     [
         ('model.neck.type=FPN', r"FPN of the host library.*'fade'; write type='fade_mm\.FPN'"),
         ('model.neck.upsample_cfg=fade', r"must be a dict, e\.g\. dict\(type='fade'\), got 'fade'"),
-        ('model.neck.upsample_cfg.type=fad', r"'fad'; there are a2u, .*, carafe, .*, fade, "),
+        ('model.neck.upsample_cfg.type=fad', r"'fad'; the nearest is 'fade'; there are a2u, "),
         ('model.neck.upsample_cfg.kernel=5', r"unexpected keyword argument 'kernel'"),
         ('model.neck.type=fade_mm.Fpn', r'fade_mm\.Fpn.*; there is fade_mm\.FPN'),
     ],

@@ -175,14 +175,26 @@ def test_scale_factor_of_the_config_wins():
 @pytest.mark.parametrize(
     ('cfg', 'error', 'message'),
     [
-        (dict(type='fadd'), ValueError, "'fadd'; there are a2u,.* carafe, .*nearest"),
+        (
+            dict(type='fadd'),
+            ValueError,
+            "'fadd'; the nearest is 'fade'; there are a2u,.* carafe, .*ne",
+        ),
         (dict(mode='nearest'), TypeError, "must be a dict with a 'type'"),
         ('fade', TypeError, r"e\.g\. dict\(type='fade'\), got 'fade'"),
         (dict(type=3), TypeError, 'must be a name or a class, got 3'),
-        (dict(type='deconv'), TypeError, "'deconv'.*'kernel_size'; arguments are in_channels"),
+        (
+            dict(type='deconv'),
+            TypeError,
+            "'deconv'.*'kernel_size'; its arguments are .*kernel_size",
+        ),
         (dict(type='pixel_shuffle'), TypeError, 'pixel_shuffle.*upsample_kernel'),
-        (dict(type='fade', kernel=5), TypeError, "upsampler.*'kernel'; .*up_kernel_size"),
-        (dict(type='fade', kernel_sizes=5), TypeError, "'kernel_sizes'; arguments are in_ch"),
+        (dict(type='fade', kernel=5), TypeError, "upsampler.*'kernel'; .* are up_kernel_size"),
+        (
+            dict(type='fade', kernel_sizes=5),
+            TypeError,
+            "'kernel_sizes'; did you mean up_kernel_size; its",
+        ),
         (dict(type='sapa_b', similarity='gated'), ValueError, "'sapa_b' stands for .*contradicts"),
         (dict(type='FPN'), ValueError, "no upsampler is registered as 'FPN'"),
         (dict(type='fade_mm.FPN'), ValueError, "no upsampler is registered as 'fade_mm.FPN'"),

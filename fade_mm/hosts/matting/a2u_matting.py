@@ -30,6 +30,8 @@ class A2UMatting(BaseModel):
             code does. Default: False.
         pretrained: File or URL of an ImageNet ResNet-34 that the encoder starts from; see `A2UNet`.
             Default: ``None``.
+        start_head_positive: Let the last convolution start with a positive sum, without which some
+            short trainings learn nothing; see `A2UNet`. Default: False, as the authors.
         test_cfg: How pictures are matted. ``dict(mode='whole')``, at once, or
             ``dict(mode='slide', crop_size=(1024, 1024), stride=(768, 768))``, by tiles that
             overlap, for pictures that are too large for the memory: where nothing is unknown,
@@ -52,6 +54,7 @@ class A2UMatting(BaseModel):
         dropout: float = 0.5,
         start_upsamplers_alike: bool = False,
         pretrained: str | None = None,
+        start_head_positive: bool = False,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -67,6 +70,7 @@ class A2UMatting(BaseModel):
             dropout,
             start_upsamplers_alike,
             pretrained,
+            start_head_positive,
         )
         self.loss_module = MMENGINE_MODELS.build(loss or dict(type='fade_mm.MattingLoss'))
 

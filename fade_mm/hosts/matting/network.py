@@ -42,6 +42,11 @@ class A2UNet(BaseModule):
         pretrained: File or URL of an ImageNet ResNet-34 that the encoder starts from: torchvision's
             (``torchvision://resnet34``), or that of mapillary/inplace_abn, which the authors took.
             Default: ``None``.
+        start_head_positive: Turn the signs of the last convolution's weights where their sum is
+            negative at the start. It is all that alpha passes through, so with a negative sum,
+            alpha falls where it should rise; about a seventh of the published starts is so
+            far below 0 that a short training learns nothing. Ours, not the authors'.
+            Default: False.
         init_cfg: Default: Xavier normal for LeakyReLU, and (1, 0) for norms, as the authors.
 
     Raises:
@@ -56,6 +61,7 @@ class A2UNet(BaseModule):
         dropout: float = 0.5,
         start_upsamplers_alike: bool = False,
         pretrained: str | None = None,
+        start_head_positive: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         if base_channels < 2 or base_channels % 2:
@@ -75,6 +81,7 @@ class A2UNet(BaseModule):
         )
         self.start_upsamplers_alike = start_upsamplers_alike
         self.pretrained = pretrained
+        self.start_head_positive = start_head_positive
         c = base_channels
         self.pool = nn.MaxPool2d(2, 2)
         self.layer0 = conv_norm_act(4, c, 7)
@@ -99,6 +106,9 @@ class A2UNet(BaseModule):
         super().init_weights()
         if not self.start_upsamplers_alike:
             start_upsamplers(self)
+        weight = self.pred[1].weight
+        if self.start_head_positive and weight.sum() < 0:
+            weight.data.neg_()
         if self.pretrained:
             load_encoder(self, self.pretrained)
 
