@@ -53,10 +53,14 @@ def forward_call(problem: Problem, choose: Choose, multiprocessors: int) -> tupl
     """
     out, plan = problem.empty_output(), _Plan(problem, choose)
     tile = plan.tile('forward')
-    cells, vector = plan.vectors([out, problem.en], [problem.de], tile['sums'])
     S, channels = problem.step, problem.de.shape[1]
-    each = cells * S * S
-    parts = _power_of_2(tile['sums'] // each) if plan.points_last else vector
+    cells_by_sums = tile['sums'] // S**2
+
+    def most(vector: int) -> int:
+        return min(vector // S, cells_by_sums) if plan.points_last else cells_by_sums // vector
+
+    cells, vector = plan.vectors([out, problem.en], [problem.de], most)
+    parts = _power_of_2(cells_by_sums // cells) if plan.points_last else vector
     tiles, settings = plan.tiles(plan.cells, tile, cells)
     step = tile['LANES'] * parts
     splits = max(1, min(_ceil_div(channels, step), 4 * multiprocessors // max(tiles, 1)))
@@ -92,12 +96,11 @@ def backward_calls(
     taps, S = problem.kernel_size**2, problem.step
     products = plan.keep(taps)
     gate_products = None if gate is None else plan.keep(1)
-    index = _index(grad, *problem.tensors, products)
+    index = _index(grad, *problem.tensors, *grads, products)
 
     if any(needed[1:]):
         tile = plan.tile('backward_products')
-        cells, vector = plan.vectors([grad, en, grad_en], [de], tile['CELLS'] * S * S)
-        cells = min(cells, tile['CELLS'])
+        cells, vector = plan.vectors([grad, en, grad_en], [de], lambda _: tile['CELLS'])
         rows = math.gcd(tile['ROWS'], S)
         tap_rows = min(tile['TAP_ROWS'], problem.kernel_size)
         tap_lanes = 1 << (_ceil_div(problem.kernel_size, tap_rows) - 1).bit_length()
@@ -144,7 +147,7 @@ def backward_calls(
 
     if grad_de is not None:
         tile = plan.tile('backward_de')
-        cells, vector = plan.vectors([grad], [de, grad_de], _LARGEST, tile['CELLS'])
+        cells, vector = plan.vectors([grad], [de, grad_de], lambda _: tile['CELLS'])
         parts = _power_of_2(tile['sums'] // cells) if plan.points_last else vector
         tiles, settings = plan.tiles(tuple(problem.low), tile, cells)
         options = (
@@ -204,26 +207,22 @@ class _Plan:
         count = self.problem.de.shape[0] * taps * rows * cols * self.problem.step**2
         return self.problem.de.new_empty(count, dtype=self.problem.accumulated)
 
-    def vectors(self, high, low, sums: int, most: int = _LARGEST) -> tuple[int, int]:
+    def vectors(self, high, low, most: Callable[[int], int]) -> tuple[int, int]:
         """Cells of a group, and the width of vectors.
 
         Args:
             high, low: The features of high and low resolution that are read or written.
-            sums: How many sums a thread may have, with all points of its cells.
-            most: How many cells a group may have.
+            most: How many cells a group may have, given that width.
         """
         S, w, W = self.problem.step, self.problem.size[1], self.problem.low[1]
-        axis = 3 if self.points_last else 1
-        if not self.points_last:
-            vector = _vector([*high, *low], axis)
-            fit = _power_of_2(min(most, sums // (vector * S * S), self.cells[1], W))
-            return (fit if w <= W * S else 1), vector
-        if w != W * S or S & (S - 1):
-            return 1, 1
-        vector = _vector(high, axis)
-        if most == _LARGEST:
-            most = vector // S
-        return _power_of_2(min(most, _vector(low, axis), sums // (S * S))), vector
+        if self.points_last:
+            if w != W * S or S & (S - 1):
+                return 1, 1
+            vector = _vector(high, 3)
+            return _power_of_2(min(most(vector), _vector(low, 3))), vector
+        vector = _vector([*high, *low], 1)
+        fit = 1 if w > W * S else min(self.cells[1], W)  # columns left over have one cell each
+        return _power_of_2(min(most(vector), fit)), vector
 
     def tiles(self, size: tuple[int, int], tile: Tile, cells: int, lanes: int = 1):
         """How many tiles cover ``size`` cells, and Triton's settings for their programs."""
