@@ -63,7 +63,7 @@ CANDIDATES: dict[Key, list[Tile]] = {
     ('backward_kernels', 'channels_last', 4): [dict(TILE_H=2, TILE_W=8, threads=8)],
     ('backward_kernels', 'channels_last', 2): [dict(TILE_H=2, TILE_W=8, threads=8)],
     ('backward_de', 'contiguous', 4): [
-        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=2, sums=16, registers=128),
+        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=2, sums=16),
         dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16),
     ],
     ('backward_de', 'contiguous', 2): [

@@ -322,6 +322,44 @@ def backward_kernels(
         store_taps(to, stride, cell_logits, is_cell, TAPS, LEVELS, POINTS_LAST, INDEX)
 
 
+@triton.jit
+def load_kept_tap(
+    at,
+    is_row,
+    b,
+    W,
+    SHIFT: tl.constexpr,
+    S: tl.constexpr,
+    TAPS: tl.constexpr,
+    CELLS: tl.constexpr,
+    ACC: tl.constexpr,
+    POINTS_LAST: tl.constexpr,
+):
+    """A tap of a row of points, in the cells `SHIFT` columns right of a group's: [cell][point].
+
+    Zero where there is no such cell. Two cells are one vector where it is aligned.
+    """
+    WIDEST: tl.constexpr = 128 // ACC.primitive_bitwidth
+    CELL: tl.constexpr = S if POINTS_LAST else TAPS * S * S
+    PIECE: tl.constexpr = min(S & -S, WIDEST)
+    IS_EVEN: tl.constexpr = POINTS_LAST and CELLS > 1 and SHIFT % 2 == 0
+    PAIR: tl.constexpr = 2 if IS_EVEN and S == PIECE and 2 * S <= WIDEST else 1
+    found = ()
+    for pair in tl.static_range(CELLS // PAIR):
+        col = b + (pair * PAIR + SHIFT)
+        mask = is_row & (col >= 0) & (col < W)
+        points = ()
+        for piece in tl.static_range(S // PIECE):
+            start = at + ((pair * PAIR + SHIFT) * CELL + piece * PIECE)
+            points = points + load_vector(start, mask, PAIR * PIECE, ACC, POINTS_LAST)
+        for cell in tl.static_range(PAIR):
+            of_cell = ()
+            for p in tl.static_range(S):
+                of_cell = of_cell + (points[cell * S + p],)
+            found = found + (of_cell,)
+    return found
+
+
 @triton.jit(do_not_specialize=['h', 'w', 'H', 'W'])
 def backward_de(
     grad,
@@ -356,7 +394,6 @@ def backward_de(
     AXIS: tl.constexpr = 0 if POINTS_LAST else 1
     GROUPS: tl.constexpr = TILE_H * TILE_W
     TAPS: tl.constexpr = K * K
-    PIECE: tl.constexpr = min(S & -S, 128 // ACC.primitive_bitwidth)
     CELL: tl.constexpr = S if POINTS_LAST else TAPS * S * S  # from one cell to the next
     rows, cols = ceil_div(h, S), ceil_div(w, S)
     splits = ceil_div(C, LANES * PARTS)
@@ -391,15 +428,9 @@ def backward_de(
         at += row % S * row_stride + u * K * tap_stride + tl.zeros_like(c)
         kernels = ()  # [tap][cell][phase]
         for v in tl.static_range(K):
-            of_tap = ()
-            for q in tl.static_range(CELLS):
-                low_col = b + (q + K // 2 - v)
-                mask = is_row & (low_col >= 0) & (low_col < W)
-                phases_of_cell = ()
-                for piece in tl.static_range(S // PIECE):
-                    to = at + (v * tap_stride + (q + K // 2 - v) * CELL + piece * PIECE)
-                    phases_of_cell = phases_of_cell + load_vector(to, mask, PIECE, ACC, POINTS_LAST)
-                of_tap = of_tap + (phases_of_cell,)
+            of_tap = load_kept_tap(
+                at + v * tap_stride, is_row, b, W, K // 2 - v, S, TAPS, CELLS, ACC, POINTS_LAST
+            )
             kernels = kernels + (of_tap,)
         if POINTS_LAST:
             updated = ()
