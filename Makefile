@@ -1,6 +1,8 @@
 # make demo   set up .venv, train with and without FADE on generated pictures, draw the difference
 # make test   set up .venv and run the test suite
 # make test-slow  and the tests that are left out there, which take longer
+# make gpu    on a GPU machine, with torch, numpy and pytest alone or in .venv: check, then measure;
+#             results in gpu.json
 # make setup  set up .venv alone
 #
 # PYTHON  interpreter to set up with, 3.11 or 3.12
@@ -12,7 +14,7 @@ TORCH ?= -r requirements/torch.txt
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip
 
-.PHONY: setup demo test test-slow lint clean
+.PHONY: setup demo test test-slow gpu lint clean
 setup: $(VENV)/.ready
 
 # Each step leaves a mark, so that an interrupted set-up goes on where it stopped.
@@ -57,6 +59,13 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m slow
+
+gpu: GPU_PYTHON := $(firstword $(wildcard $(VENV)/bin/python) $(PYTHON))
+gpu:
+	@$(GPU_PYTHON) -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+	  { echo "make gpu needs a GPU and a torch that finds it; $(GPU_PYTHON) has none"; exit 1; }
+	$(GPU_PYTHON) -m pytest -m 'slow or not slow' -k 'cuda or triton' tests/ops tests/upsamplers
+	PYTHONPATH=. $(GPU_PYTHON) tools/benchmark_ops.py --published --json gpu.json
 
 lint: setup
 	$(VENV)/bin/ruff check .

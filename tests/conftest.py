@@ -6,13 +6,15 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 with suppress(ImportError):  # tests/ops and tests/upsamplers need torch alone
     import cv2
     import mmengine  # noqa: F401  before the test processes start: yapf, inside, makes a cache
     import numpy as np
 
-os.environ.setdefault('TRITON_INTERPRET', '1')  # before anything imports Triton
+# Before anything imports Triton.
+os.environ.setdefault('TRITON_INTERPRET', '0' if torch.cuda.is_available() else '1')
 
 
 def pytest_addoption(parser):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 
 from fade_mm.upsamplers import UPSAMPLERS
 
@@ -47,10 +48,12 @@ def features(size, channels_en, channels_de=None, batch=2):
     return [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
 
 
-def assert_same(up, definition, *inputs):
-    """``up(*inputs)`` is ``definition(its state dict, *inputs)``, and so are all gradients."""
+def assert_same(up, definition, *inputs, device='cpu'):
+    """``up(*inputs)`` on a device is ``definition(its state dict, *inputs)``; so are gradients."""
     named = dict(up.named_parameters())
-    ours, theirs = up(*inputs), definition(dict(up.named_buffers()) | named, *inputs)
+    there = {name: x.to(device) for name, x in (dict(up.named_buffers()) | named).items()}
+    ours = functional_call(up, there, tuple(x.to(device) for x in inputs)).cpu()
+    theirs = definition(dict(up.named_buffers()) | named, *inputs)
     torch.testing.assert_close(ours, theirs)
     weights = torch.randn_like(ours)
     tensors = [*inputs, *named.values()]

@@ -5,12 +5,17 @@ what the machine can do at all (memory bandwidth and multiply-adds per second). 
 turns in random order, so that a disturbance meets them alike; times are medians, and ratios are
 medians of the ratios within a turn. Memory that is freed stays with the process, as in
 tools/train.py and as GPU allocators do it (--return-memory shows the difference).
+
+Three other reports: the published latency of upsamplers measured again (--published), what the
+compiler makes of the GPU kernels (--compile-for), and which of their tiles is fastest (--tune).
 """
 
 import argparse
 import json
+import os
 import platform
 import random
+import re
 import statistics
 import sys
 import time
@@ -22,8 +27,6 @@ warnings.filterwarnings('ignore')
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from fade_mm.memory import keep_freed_memory, peak_memory
@@ -48,10 +51,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog='for example:\n  %(prog)s --backward\n  %(prog)s --sizes 32 64 128 --plot cost.png',
+        epilog='for example:\n  %(prog)s --backward\n  %(prog)s --sizes 32 64 128 --plot cost.png\n'
+        '  %(prog)s --published --json FILE\n  %(prog)s --compile-for sm_80 sm_90 sm_100',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument(
+        '--device', help='default: cpu; with --published and --tune, a GPU if there is one'
+    )
     parser.add_argument('--dtype', default='float32', choices=['float32', 'bfloat16', 'float16'])
     parser.add_argument('--channels', type=int, default=256)
     parser.add_argument(
@@ -59,7 +65,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument(
-        '--shape', type=int, nargs=2, default=(128, 128), metavar=('h', 'w'), help='size of en'
+        '--shape',
+        type=int,
+        nargs=2,
+        metavar=('h', 'w'),
+        help='size of en; default: 128 128, with --published and --tune 240 240',
     )
     parser.add_argument('--channels-last', action='store_true')
     parser.add_argument('--backward', action='store_true', help='forward and backward together')
@@ -70,10 +80,36 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--return-memory', action='store_true', help='give freed memory back, as malloc does'
     )
-    parser.add_argument('--json', action='store_true', help='JSON on standard output')
+    parser.add_argument(
+        '--json', nargs='?', const='-', metavar='FILE', help='JSON on standard output or in a file'
+    )
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
+        '--published',
+        action='store_true',
+        help="DySample's set-up, every upsampler, all precisions",
+    )
+    other.add_argument(
+        '--compile-for',
+        nargs='+',
+        metavar='sm_NN',
+        help='registers, spills, warps and widths of loads of the Triton kernels; needs no GPU',
+    )
+    other.add_argument(
+        '--tune', action='store_true', help="time all tiles on a GPU and print the table's entries"
+    )
     args = parser.parse_args(argv)
     if args.plot and not args.sizes:
         parser.error('--plot needs --sizes')
+    is_set_up = args.published or args.tune
+    args.shape = args.shape or ([240, 240] if is_set_up else [128, 128])
+    if args.device is None:
+        args.device = 'cuda' if is_set_up and torch.cuda.is_available() else 'cpu'
+    if args.tune and torch.device(args.device).type != 'cuda':
+        parser.error(f'--tune needs a GPU that Triton compiles for, got --device {args.device}')
+    for arch in args.compile_for or ():
+        if not re.fullmatch(r'sm_\d{2,3}', arch):
+            parser.error(f'--compile-for takes architectures as sm_90, got {arch}')
     numbers = args.channels, args.groups, args.batch, args.repeats
     if min(*numbers, *args.shape, *(args.sizes or [1])) < 1:
         parser.error('sizes and numbers of repeats must be at least 1')
@@ -233,7 +269,7 @@ def synchronize(device: str) -> None:
         torch.accelerator.synchronize()
 
 
-def measure(functions: dict, args: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
+def measure(functions: dict, args: argparse.Namespace) -> dict:
     """Seconds of each subject in each turn, after one turn that does not count."""
     times = {key: [] for key in functions}
     shuffle = random.Random(0).sample  # or one subject would always find what another one left
@@ -260,19 +296,24 @@ def machine(args: argparse.Namespace) -> dict[str, float]:
     )
 
 
-def roofline(args: argparse.Namespace, shape: tuple[int, int], limits: dict) -> float:
-    """Seconds that `gated_reassemble` takes at least: its arithmetic, or its memory traffic."""
+def bytes_moved(args: argparse.Namespace, shape: tuple[int, int]) -> int:
+    """Bytes that `gated_reassemble` reads and writes at least."""
     low = [-(-a // 2) for a in shape]
     points, points_de = (args.batch * a[0] * a[1] for a in (shape, low))
-    size = torch.empty(0, dtype=args.dtype).element_size()
     read = points * (25 + args.channels) + points_de * (25 + 1 + args.channels)
     written = points * args.channels
-    multiply_adds = points * args.channels * 27
     if args.backward:  # reads all again and the output's gradient, and writes all gradients
         read, written = 2 * read + written, written + read
-        multiply_adds += points * args.channels * 53
+    return (read + written) * torch.empty(0, dtype=args.dtype).element_size()
+
+
+def roofline(args: argparse.Namespace, shape: tuple[int, int], limits: dict) -> float:
+    """Seconds that `gated_reassemble` takes at least: its arithmetic, or its memory traffic."""
+    multiply_adds = args.batch * shape[0] * shape[1] * args.channels * 27
+    if args.backward:
+        multiply_adds += args.batch * shape[0] * shape[1] * args.channels * 53
     return max(
-        (read + written) * size / limits['bytes_per_second'],
+        bytes_moved(args, shape) / limits['bytes_per_second'],
         multiply_adds / limits['multiply_adds_per_second'],
     )
 
@@ -317,6 +358,9 @@ def ratio(numerator: list[float] | None, denominator: list[float]) -> float | No
 
 def show(args: argparse.Namespace, report: dict) -> None:
     """The report as tables."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(width=150)
     what = 'forward + backward' if args.backward else 'forward'
     limits = report['machine']
@@ -413,10 +457,16 @@ def hardware(device: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     args = parse_args(argv)
+    if args.compile_for:
+        return compile_for(args)
     if args.threads:
         torch.set_num_threads(args.threads)
     if not args.return_memory:
         keep_freed_memory()
+    if args.published:
+        return published(args)
+    if args.tune:
+        return tune(args)
     shapes = [[side, side] for side in args.sizes] if args.sizes else [list(args.shape)]
     limits = machine(args)
     report = dict(
@@ -427,11 +477,79 @@ def main(argv: list[str] | None = None) -> None:
         rooflines={'x'.join(map(str, s)): roofline(args, tuple(s), limits) for s in shapes},
     )
     if args.json:
-        json.dump(report, sys.stdout, indent=1)
+        write_json(report, args.json)
     else:
         show(args, report)
     if args.plot:
         plot(report, args.plot)
+
+
+def published(args: argparse.Namespace) -> None:
+    """With ``--published``."""
+    import benchmark_published
+
+    args.dtype, args.backward = torch.float32, False
+    args.bytes_per_second = machine(args)['bytes_per_second']
+    h, w = args.shape
+    report = dict(
+        device=args.device,
+        hardware=hardware(args.device),
+        torch=torch.__version__,
+        en=[args.batch, args.channels, h, w],
+        de=[args.batch, args.channels, -(-h // 2), -(-w // 2)],
+        channels_last=args.channels_last,
+        bytes_per_second=args.bytes_per_second,
+        rows=list(benchmark_published.published(args)),
+    )
+    if args.json:
+        write_json(report, args.json)
+    if args.json != '-':
+        benchmark_published.show(report)
+
+
+def tune(args: argparse.Namespace) -> None:
+    """With ``--tune``."""
+    import benchmark_published
+
+    found = list(benchmark_published.tune(args))
+    if args.json:
+        write_json(found, args.json)
+    if args.json != '-':
+        major, minor = torch.cuda.get_device_capability(args.device)
+        benchmark_published.show_entries(found, f'sm_{major}{minor}')
+
+
+def compile_for(args: argparse.Namespace) -> None:
+    """With ``--compile-for``."""
+    os.environ.pop('TRITON_INTERPRET', None)  # which excludes compiling
+    from fade_mm.ops.backend.triton import device_kernels, report
+
+    if isinstance(device_kernels(), str):
+        raise SystemExit(device_kernels())
+    found = []
+    if not args.json:
+        import triton
+
+        print(f'Triton {triton.__version__}; K 5, scale 2, 256 channels')
+        columns = ('registers', 'spills', 'shared', 'warps', 'load', 'store')
+        print(f'{"":58}' + ''.join(f'{x:>10}' for x in columns) + '  tile')
+    for row in report.rows(args.compile_for):
+        found.append(row)
+        if not args.json:
+            what = ' '.join(row[key] for key in ('arch', 'kernel', 'layout', 'dtype'))
+            numbers = [x for x in row.values() if isinstance(x, int)]
+            tile = ' '.join(f'{key} {value}' for key, value in row['tile'].items())
+            print(f'{what:58}' + ''.join(f'{x:10}' for x in numbers) + f'  {tile}', flush=True)
+    if args.json:
+        write_json(found, args.json)
+
+
+def write_json(report: dict | list, where: str) -> None:
+    """To standard output, ``-``, or a file."""
+    if where == '-':
+        json.dump(report, sys.stdout, indent=1)
+    else:
+        Path(where).write_text(json.dumps(report, indent=1))
 
 
 if __name__ == '__main__':

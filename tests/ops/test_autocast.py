@@ -6,16 +6,19 @@ import torch
 from fade_mm.ops import gated_reassemble, use_backend
 from fade_mm.ops.backend import reference
 from fade_mm.upsamplers import FADE
+from tests.devices import DEVICES
 from tests.ops.test_gated_reassemble import make
 
+BACKENDS = [('cpu', 'cpu'), ('reference', 'cpu'), *(('triton', x) for x in DEVICES[1:])]
 
-@pytest.mark.parametrize('backend', ['cpu', 'reference'])
+
+@pytest.mark.parametrize(('backend', 'device'), BACKENDS)
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_a_layer_agrees_with_float32_and_keeps_the_dtype_of_de(backend, dtype):
+def test_a_layer_agrees_with_float32_and_keeps_the_dtype_of_de(backend, device, dtype):
     torch.manual_seed(0)
-    up = FADE(8)
-    en, de = torch.randn(2, 8, 7, 9), torch.randn(2, 8, 4, 5).to(dtype)
-    grad = torch.randn(2, 8, 7, 9)
+    up = FADE(8).to(device)
+    en, de = torch.randn(2, 8, 7, 9).to(device), torch.randn(2, 8, 4, 5).to(device, dtype)
+    grad = torch.randn(2, 8, 7, 9).to(device)
 
     def run(en, de):
         en, de = (x.detach().requires_grad_() for x in (en, de))
@@ -25,7 +28,7 @@ def test_a_layer_agrees_with_float32_and_keeps_the_dtype_of_de(backend, dtype):
 
     with use_backend(backend):
         exact, exact_grads = run(en, de.float())
-        with torch.autocast('cpu', torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             out, grads = run(en, de)
     assert out.dtype == dtype
     torch.testing.assert_close(out.float(), exact, atol=0.02, rtol=0.02)

@@ -8,6 +8,7 @@ import torch
 from fade_mm.ops import backends, gated_reassemble, reassemble, use_backend
 from fade_mm.ops.backend import cpu
 from tests import definition
+from tests.devices import DEVICES
 from tests.properties import given, settings, st
 
 NAMES = ('de', 'logits', 'logits_de', 'gate', 'en')
@@ -30,20 +31,30 @@ SIZES = [
 LARGE = [(21, 601, 11, 300), (70, 79, 35, 40), (208, 144, 104, 72), (175, 163, 88, 82)]
 
 
+_device = 'cpu'  # of what `make` makes
+
+
 @pytest.fixture(
     scope='module',
     autouse=True,
-    params=['reference', *(f'cpu, {name}' for name in cpu.instruction_sets())],
+    params=[
+        'reference',
+        *(f'cpu, {name}' for name in cpu.instruction_sets()),
+        *(f'reference, {device}' for device in DEVICES[1:]),  # Triton's are in test_triton.py
+    ],
 )
 def backend(request):
     """Each backend, of the CPU kernel each instruction set; with three threads, so with tiles."""
-    name, _, instruction_set = request.param.partition(', ')
-    chosen = cpu.use_instruction_set(instruction_set) if instruction_set else nullcontext()
+    global _device
+    name, _, which = request.param.partition(', ')
+    _device = which if which in DEVICES else 'cpu'
+    chosen = cpu.use_instruction_set(which) if name == 'cpu' else nullcontext()
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     with use_backend(name), chosen:
         yield name
     torch.set_num_threads(threads)
+    _device = 'cpu'
 
 
 def make(h, w, H, W, n=2, c=3, k=5, dtype=torch.float64, parts=NAMES, seed=0):
@@ -57,9 +68,16 @@ def make(h, w, H, W, n=2, c=3, k=5, dtype=torch.float64, parts=NAMES, seed=0):
         'en': (n, c, h, w),
     }
     return {
-        name: torch.randn(shapes[name], generator=generator, dtype=dtype).requires_grad_()
+        name: torch.randn(shapes[name], generator=generator, dtype=dtype)
+        .to(_device)
+        .requires_grad_()
         for name in parts
     }
+
+
+def random_like(x):
+    """A gradient that belongs to ``x``."""
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype).to(x)
 
 
 @st.composite
@@ -74,7 +92,7 @@ def sizes(draw):
 
 
 def assert_gradients_match(ours, theirs, arguments):
-    grad = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1), dtype=ours.dtype)
+    grad = random_like(ours)
     for name, a, b in zip(
         arguments,
         torch.autograd.grad(ours, list(arguments.values()), grad),
@@ -108,7 +126,7 @@ def test_many_channels_and_points_match_definition(size, parts):
     exact = {name: x.detach().double().requires_grad_() for name, x in arguments.items()}
     ours, theirs = gated_reassemble(**arguments), definition.gated_reassemble(**exact)
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-5, atol=1e-5)
-    grad = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
+    grad = random_like(ours)
     for name, a, b in zip(
         arguments,
         torch.autograd.grad(ours, list(arguments.values()), grad),
@@ -168,7 +186,7 @@ def test_what_is_not_finite_stays_where_the_definition_has_it(size, softmax, nam
     """One value in the last column, where not every phase has a point, and one before it."""
     *size, scale_factor = size
     arguments = make(*size, n=1, dtype=torch.float32)
-    grad = torch.randn(1, 3, *size[:2], generator=torch.Generator().manual_seed(1))
+    grad = random_like(arguments['en'].detach())
     with torch.no_grad():
         x = grad if name == 'grad' else arguments[name]
         x[0, -1, x.shape[2] // 9, [-1, -3]] = float(value)
@@ -255,8 +273,8 @@ def test_empty_batch():
 
 
 def test_a_delta_kernel_is_nearest_upsampling():
-    de = torch.randn(1, 4, 5, 6)
-    kernels = torch.zeros(1, 25, 10, 12)
+    de = torch.randn(1, 4, 5, 6).to(_device)
+    kernels = torch.zeros(1, 25, 10, 12).to(_device)
     kernels[:, 12] = 1
     expected = torch.nn.functional.interpolate(de, scale_factor=2, mode='nearest')
     assert torch.equal(reassemble(de, kernels), expected)
@@ -274,7 +292,7 @@ def test_operators_obey_torch_library(parts, memory_format, backend):
     arguments = make(7, 9, 4, 5, dtype=torch.float32, parts=parts)
     full = [arguments.get(name) for name in NAMES]
     full = [x if x is None else x.detach().to(memory_format=memory_format) for x in full]
-    grad = torch.randn(2, 3, 7, 9)
+    grad = torch.randn(2, 3, 7, 9).to(_device)
     torch.library.opcheck(
         torch.ops.fade_mm.gated_reassemble_backward.default,
         (grad, *full, 2, True, [x is not None for x in full]),

@@ -1,10 +1,10 @@
-"""The GPU kernel against the definition, in Triton's interpreter where there is no GPU.
+"""The GPU kernels against the definition: compiled where there is a GPU, else interpreted.
 
 The interpreter takes about a tenth of a millisecond for every operation on a tile, so shapes are
-small. Its tiles are `_INTERPRETED_TILES`: 4 x 8 cells, 8 channels.
+small. Its tiles are `tiles.INTERPRETED`: of 2 x 4 groups of cells.
 """
 
-import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +14,7 @@ import torch
 
 from fade_mm.ops import use_backend
 from fade_mm.ops.backend import triton as backend
+from fade_mm.ops.backend.triton import launch, tiles
 from fade_mm.ops.problem import Problem
 from tests import definition
 from tests.ops.test_gated_reassemble import NAMES, PARTS, SIZES, make
@@ -120,9 +121,9 @@ def test_any_strides_match_definition():
 def test_offsets_beyond_32_bits():
     """Rows that lie 2**30 elements apart; only the pages in use take memory."""
     arguments = make(3, 4, 3, 4, n=1, c=1, k=1, dtype=torch.float16)
-    storage = torch.empty(2**31 + 4, dtype=torch.float16)
+    storage = torch.empty(2**31 + 4, dtype=torch.float16, device=DEVICE)
     far = storage.as_strided((1, 1, 3, 4), (0, 0, 2**30, 1)).copy_(arguments['en'].detach())
-    de, logits, logits_de, gate = (x.detach() for x in full(arguments)[:4])
+    de, logits, logits_de, gate = (x.detach().to(DEVICE) for x in full(arguments)[:4])
     near, ours = (
         backend.forward(Problem(de, logits, logits_de, gate, en, 1, True))
         for en in (far.contiguous(), far)
@@ -130,47 +131,115 @@ def test_offsets_beyond_32_bits():
     assert torch.equal(ours, near)
 
 
-choose_kernel = backend._kernel.__wrapped__  # without the choices of earlier tests
+VECTORS = [
+    (torch.contiguous_format, torch.float32, (4, 16, 2, 8), 3, 2),  # 4 points, of 2 cells
+    (torch.contiguous_format, torch.bfloat16, (2, 16, 1, 8), 3, 2),  # 8 points, of 4 cells
+    (torch.contiguous_format, torch.float32, (5, 8, 5, 8), 2, 2),  # 4 cells of one point
+    (torch.contiguous_format, torch.float32, (6, 12, 3, 6), 2, 2),  # 4 points, but 2 of `de`
+    (torch.contiguous_format, torch.float32, (3, 8, 1, 2), 2, 4),  # 4 points of one cell
+    (torch.channels_last, torch.float32, (5, 10, 3, 5), 12, 2),  # 4 channels, odd cells
+    (torch.channels_last, torch.bfloat16, (4, 6, 2, 3), 16, 2),  # 8 channels
+    (torch.channels_last, torch.float32, (7, 7, 3, 3), 4, 2),  # a column of cells left over
+]
 
 
-def run_tuned(monkeypatch, fastest, memory_format):
-    """Results and tiles where timing finds that candidate to be the fastest of each kernel."""
-    used = []
-
-    def spy(*key):
-        used.append(choose_kernel(*key))
-        return used[-1]
-
-    def bench(tuner, *_, config, **__):
-        return config is not tuner.configs[fastest % len(tuner.configs)]
-
-    monkeypatch.setattr(backend, '_kernel', spy)
-    monkeypatch.setattr(backend, '_is_interpreted', lambda: False)
-    monkeypatch.setattr(triton.runtime.autotuner.Autotuner, '_bench', bench)
-    arguments = make(4, 6, 2, 3, n=1, c=8, k=3, dtype=torch.float32).values()
-    arguments = [x.detach().to(DEVICE, memory_format=memory_format) for x in arguments]
-    grad = torch.randn(1, 8, 4, 6, generator=torch.Generator().manual_seed(1)).to(DEVICE)
-    problem = Problem(*arguments, 2, True)
-    out, grads = backend.forward(problem), backend.backward(problem, grad, [True] * 5)
-    return [out, *grads], [str(kernel.best_config) for kernel, _ in used]
+@pytest.mark.parametrize('k', [3, 5])
+@pytest.mark.parametrize('case', VECTORS, ids=str)
+def test_vectors_match_definition(case, k):
+    """Whatever fits into 16 bytes, in each direction."""
+    memory_format, dtype, size, c, step = case
+    arguments = {
+        name: x.detach().to(memory_format=memory_format)
+        for name, x in make(*size, n=1, c=c, k=k, dtype=dtype).items()
+    }
+    grad = torch.randn(1, c, *size[:2]).to(dtype).to(memory_format=memory_format)
+    assert_matches_definition(arguments, step, grad=grad)
 
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
-def test_deterministic_algorithms_are_obeyed_whatever_the_timing_says(memory_format, monkeypatch):
-    def runs():
-        return [run_tuned(monkeypatch, fastest, memory_format) for fastest in range(3)]
+def test_each_tile_of_the_table_computes_the_same(memory_format, monkeypatch):
+    """Groups, lanes and rows are cut in other ways, and some tiles are larger than the feature."""
+    arguments = make(4, 8, 2, 4, n=1, c=8, k=3, dtype=torch.float32)
+    arguments = [x.detach().to(DEVICE, memory_format=memory_format) for x in arguments.values()]
+    grad = torch.randn(1, 8, 4, 8, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    problem = Problem(*arguments, 2, True)
+    expected = [backend.forward(problem), *backend.backward(problem, grad, [True] * 5)]
+    for index in range(2):
 
-    tiles = [tiles for _, tiles in runs()]
-    assert all(a != b for a, b in zip(tiles[0], tiles[1], strict=True)), 'timing has no say here'
-    try:
-        torch.use_deterministic_algorithms(True)
-        (first, first_tiles), *rest = runs()
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert first_tiles == tiles[0]
-    for results, used in rest:
-        assert used == first_tiles
-        assert all(map(torch.equal, results, first))
+        def choose(name, layout, itemsize, index=index):
+            candidates = tiles.CANDIDATES[name, layout, itemsize]
+            return candidates[min(index, len(candidates) - 1)]
+
+        monkeypatch.setattr(backend, '_chooser', lambda _, choose=choose: choose)
+        found = [backend.forward(problem), *backend.backward(problem, grad, [True] * 5)]
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_results_repeat_bit_for_bit():
+    arguments = [x.detach().to(DEVICE) for x in make(9, 9, 5, 5, k=3, dtype=torch.float32).values()]
+    problem, grad = Problem(*arguments, 2, True), torch.ones(2, 3, 9, 9, device=DEVICE)
+    first, second = (
+        [backend.forward(problem), *backend.backward(problem, grad, [True] * 5)] for _ in range(2)
+    )
+    assert all(map(torch.equal, first, second))
+
+
+def test_vectors_are_as_wide_as_memory_allows():
+    def widths(*tensors):
+        return [launch._vector([x], 3) for x in tensors]
+
+    x = torch.zeros(2, 3, 8, 16)
+    assert widths(x, x.half(), x.double(), x[..., :6], x[..., 2:6], x[..., 1:9]) == [
+        4,
+        8,
+        2,
+        2,
+        2,
+        1,
+    ]
+    assert widths(x.mT, x[..., ::2], x[:, :, :, :1].expand_as(x)) == [1, 1, 1]
+    assert launch._vector([x, None, x[..., :6]], 3) == 2
+
+
+@pytest.mark.parametrize(
+    ('capability', 'expected'), [((7, 5), 1), ((8, 0), 2), ((8, 9), 2), ((9, 0), 3), ((12, 0), 3)]
+)
+def test_a_gpu_has_the_tiles_of_its_architecture_or_an_older_one(capability, expected, monkeypatch):
+    key = 'forward', 'contiguous', 4
+    monkeypatch.setattr(tiles, 'CANDIDATES', {key: [dict(sums=1)]})
+    chosen = {'sm_80': {key: dict(sums=2)}, 'sm_90': {key: dict(sums=3)}}
+    monkeypatch.setattr(tiles, 'CHOSEN', chosen)
+    assert tiles.tile_for(*key, capability)['sums'] == expected
+    assert tiles.tile_for(*key[:2], 8, capability)['sums'] == expected
+
+
+@pytest.mark.skipif(INTERPRETED, reason='the interpreter would take days; there is no GPU')
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
+def test_more_elements_than_31_bits_can_count_cuda(memory_format):
+    """Forward and backward where output and offsets exceed them, at the far end."""
+    if torch.cuda.mem_get_info()[0] < 36 * 2**30:
+        pytest.skip('it takes 36 GiB of memory')
+    c, side, low = 256, 2912, 1456  # 2.17e9 elements
+
+    def make_large(channels, size):
+        x = torch.empty(1, channels, size, size, dtype=torch.bfloat16, device=DEVICE)
+        return x.contiguous(memory_format=memory_format).normal_()
+
+    sizes = [(c, low), (25, side), (25, low), (1, low), (c, side), (c, side)]
+    *tensors, grad = (make_large(*size) for size in sizes)
+    out = backend.forward(Problem(*tensors, 2, True))
+    grads = backend.backward(Problem(*tensors, 2, True), grad, [True] * 5)
+    near = 16  # points of `de`, of which the first ones lack neighbours
+    crops = [x[..., -near * (x.shape[2] // low) :, -near * (x.shape[2] // low) :] for x in tensors]
+    arguments = dict(zip(NAMES, (x.float() for x in crops), strict=True))
+    grad = grad[..., -2 * near :, -2 * near :]
+    expected_out, expected_grads = expected(arguments, grad, 2)
+    torch.testing.assert_close(out[..., -20:, -20:], expected_out[..., -20:, -20:].bfloat16())
+    for a, b in zip(grads, expected_grads, strict=True):
+        factor = a.shape[2] // low
+        a, b = (x[..., -8 * factor :, -8 * factor :] for x in (a, b))
+        torch.testing.assert_close(a, b.bfloat16(), rtol=0.02, atol=0.02)
 
 
 def test_empty_batch():
@@ -191,42 +260,64 @@ def test_says_why_it_cannot_run(monkeypatch):
     assert backend.why_not(x) == 'the tensors are on cpu, and TRITON_INTERPRET=1 is not set'
 
 
-def test_imports_and_says_so_without_triton(monkeypatch):
-    monkeypatch.setenv('TRITON_INTERPRET', '1')
+def test_says_that_triton_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, 'triton', None)
-    spec = importlib.util.spec_from_file_location('fade_mm.ops.backend.afresh', backend.__file__)
-    afresh = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(afresh)
-    assert afresh.why_not(torch.zeros(1)) == 'triton is not installed: pip install triton'
+    backend.device_kernels.cache_clear()
+    try:
+        assert backend.why_not(torch.zeros(1, device=DEVICE)) == (
+            'triton is not installed: pip install triton'
+        )
+    finally:
+        backend.device_kernels.cache_clear()
 
 
-def compiled(tmp_path, *arguments):
-    """Of each kernel: name, axis that is contiguous, index of its tiles, registers, bytes."""
+def compiled(program, tmp_path):
+    """What a program prints as JSON in a process of its own, where Triton compiles."""
     run = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-m', 'tests.ops.compile_triton', *arguments],
+        [sys.executable, '-W', 'ignore', '-c', program],
         env=os.environ | {'TRITON_INTERPRET': '0', 'TRITON_CACHE_DIR': str(tmp_path)},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    return [line.split() for line in run.stdout.splitlines()]
+    return json.loads(run.stdout)
+
+
+LEGAL = """
+import json, torch, triton.language as tl
+from fade_mm.ops.backend.triton import report
+for layout, dtype in (('contiguous', torch.float32), ('channels_last', torch.bfloat16)):
+    for name in report.KERNELS:
+        tile = report.tiles.INTERPRETED[name]
+        call = report.call_of(name, layout, dtype, tile, kernel_size=3, step=1, channels=24)
+        wide = call.options | dict(INDEX=tl.int64)
+        report.compiled(call._replace(options=wide) if layout == 'channels_last' else call, 'sm_90')
+print(json.dumps(report.KERNELS))
+"""
 
 
 def test_kernels_compile_for_a_gpu(tmp_path):
-    """Not all that the interpreter runs is legal in a kernel."""
-    names = ['forward', 'backward_kernels', 'backward_de']
-    found = [(name, axis) for name, axis, *_ in compiled(tmp_path)]
-    assert found == [(name, axis) for axis in ('points', 'channels') for name in names]
+    """Not all that the interpreter runs is legal in a kernel; with offsets of 32 and 64 bits."""
+    assert len(compiled(LEGAL, tmp_path)) == 4
+
+
+REACH = """
+import json
+from fade_mm.ops.backend.triton import report
+print(json.dumps(list(report.rows(['sm_90'], kernels={}, first=True))))
+"""
 
 
 @pytest.mark.slow
-def test_kernels_in_use_stay_in_registers(tmp_path):
-    """K 5 and scale 2, each tile; the bounds are what Triton 3.9 gave for sm_90."""
-    lines = compiled(tmp_path, '--every-tile')
-    assert len(lines) == sum(map(len, backend._TILES.values()))
-    most = {'forward': 0, 'backward_kernels': 128, 'backward_de': 128}
-    for name, axis, index, _, memory in lines:
-        assert int(memory) <= most[name], (name, axis, index)
+@pytest.mark.parametrize('kernels', [('forward', 'backward_products'), ('backward_de',)], ids=str)
+def test_kernels_in_use_have_registers_to_spare_and_wide_loads(kernels, tmp_path):
+    """K 5, scale 2 and 256 channels: nothing spilled, half of a thread's registers, 16 bytes."""
+    rows = compiled(REACH.format(kernels), tmp_path)
+    assert len(rows) == 4 * len(kernels)
+    for row in rows:
+        assert row['spills'] == 0, row
+        assert row['registers'] <= 128, row
+        assert row['load_bytes'] == 16, row
 
 
 def test_operators_obey_torch_library():

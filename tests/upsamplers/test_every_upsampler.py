@@ -24,6 +24,7 @@ from fade_mm.upsamplers import (
     Upsampler,
     build_upsampler,
 )
+from tests.devices import every_device
 from tests.layers import EVERY, SIZES, assert_same, features, randomised
 
 from .definitions import DEFINITIONS
@@ -62,13 +63,14 @@ one_of_a_kind = pytest.mark.parametrize(
 )
 
 
-def build(cfg, size=(1, 8, 7, 8)):
+def build(cfg, size=(1, 8, 7, 8), device='cpu'):
     torch.manual_seed(0)
     up = build_upsampler(cfg, 8, 8).eval()
     for p in up.parameters():
         nn.init.normal_(p, std=0.3)
     n, c, h, w = size
-    return up, torch.randn(size), torch.randn(n, c, -(-h // 2), -(-w // 2))
+    de_size = n, c, -(-h // 2), -(-w // 2)
+    return up.to(device), torch.randn(size).to(device), torch.randn(de_size).to(device)
 
 
 def test_every_upsampler_has_a_definition_here():
@@ -77,9 +79,10 @@ def test_every_upsampler_has_a_definition_here():
 
 @pytest.mark.parametrize('cfg', EVERY, **NAMES)
 @pytest.mark.parametrize('size', SIZES[1:4], ids=str)
-def test_every_upsampler_is_its_definition(cfg, size):
+@every_device
+def test_every_upsampler_is_its_definition(cfg, size, device):
     up = randomised(build_upsampler(cfg, 4, 4))
-    assert_same(up, DEFINITIONS[cfg['type']], *features(size, 4, batch=1))
+    assert_same(up, DEFINITIONS[cfg['type']], *features(size, 4, batch=1), device=device)
 
 
 def error(up, en, de):
@@ -99,32 +102,35 @@ HALF = pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str
 
 @every_upsampler
 @HALF
-def test_half_precision_rounds_a_few_times(cfg, dtype):
+@every_device
+def test_half_precision_rounds_a_few_times(cfg, dtype, device):
     """Convolutions' results are rounded, and a softmax carries that on."""
-    up, en, de = build(cfg)
+    up, en, de = build(cfg, device=device)
     assert error(up.to(dtype), en.to(dtype), de.to(dtype)) < 8
 
 
 @every_upsampler
 @HALF
-def test_half_precision_accumulates_in_single(cfg, dtype):
+@every_device
+def test_half_precision_accumulates_in_single(cfg, dtype, device):
     """Without weights, kernels are exact averages: what is left is one rounding of the result.
 
     Adding up 25 points in half precision would cost several.
     """
-    up, _, _ = build(cfg)
+    up, _, _ = build(cfg, device=device)
     for p in up.parameters():
         nn.init.zeros_(p)
-    en, de = 1 + torch.rand(1, 8, 7, 8), 1 + torch.rand(1, 8, 4, 4)
+    en, de = (1 + torch.rand(1, 8, *x).to(device) for x in ((7, 8), (4, 4)))
     if not cfg['type'].startswith(PLAIN_CONVOLUTIONS):  # they give zeros
         assert error(up.to(dtype), en.to(dtype), de.to(dtype)) < 1
 
 
 @every_upsampler
-def test_autocast_keeps_the_dtype_of_de(cfg):
-    up, en, de = build(cfg)
+@every_device
+def test_autocast_keeps_the_dtype_of_de(cfg, device):
+    up, en, de = build(cfg, device=device)
     exact = up(en, de)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16):
         out = up(en, de)
         assert up(en.bfloat16(), de.bfloat16()).dtype == torch.bfloat16
     is_torchs = cfg['type'].startswith(PLAIN_CONVOLUTIONS)
@@ -134,17 +140,38 @@ def test_autocast_keeps_the_dtype_of_de(cfg):
 
 
 @every_upsampler
-def test_channels_last_computes_the_same(cfg):
-    up, en, de = build(cfg, (2, 8, 7, 8))
+@every_device
+def test_channels_last_computes_the_same(cfg, device):
+    up, en, de = build(cfg, (2, 8, 7, 8), device)
     last = [x.to(memory_format=torch.channels_last) for x in (en, de)]
     torch.testing.assert_close(up(*last), up(en, de), atol=1e-4, rtol=1e-4)
 
 
 @one_of_a_kind
-def test_compiles_in_one_graph(cfg):
-    up, en, de = build(cfg)
+@every_device
+def test_compiles_in_one_graph(cfg, device):
+    up, en, de = build(cfg, device=device)
     compiled = torch.compile(up, fullgraph=True, backend='aot_eager')
     torch.testing.assert_close(compiled(en, de), up(en, de))
+
+
+@pytest.mark.parametrize('name', ['fade', 'fade_lite', 'carafe', 'sapa_b'])
+@every_device
+def test_gradients_repeat_bit_for_bit(name, device, monkeypatch):
+    """Of what has no sampling and no pooling of torch's in it, which on a GPU refuses."""
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    up, en, de = build(dict(type=name), (2, 8, 15, 13), device)
+    torch.use_deterministic_algorithms(True)
+    try:
+        runs = []
+        for _ in range(2):
+            inputs = [en.clone().requires_grad_(), de.clone().requires_grad_(), *up.parameters()]
+            out = up(*inputs[:2])
+            grads = torch.autograd.grad(out.square().sum(), inputs, materialize_grads=True)
+            runs.append([out, *grads])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(map(torch.equal, *runs))
 
 
 EXPORTED = [(15, 13, 8, 7), (6, 5, 6, 5)]

@@ -1,0 +1,1 @@
+"""The device code of this backend, which needs Triton to be imported."""
