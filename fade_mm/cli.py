@@ -81,6 +81,7 @@ def run(command: str, arguments: list[str]) -> None:
     module.__file__ = str(script)  # which processes that it starts import
     sys.modules['__main__'] = module
     sys.argv = [f'fade-mm {command}', *arguments]
+    sys.path.insert(0, str(script.parent))  # as Python does for a script
     try:
         exec(compile(script.read_text(encoding='utf-8'), str(script), 'exec'), vars(module))
     except ImportError as error:
