@@ -21,9 +21,9 @@ def command(*packages: str) -> str:
     """What installs packages, and mmcv, if it is not there.
 
     Args:
-        packages: As pip names them.
+        packages: As pip names them, one or several in a string.
     """
-    line = f'pip install {shlex.join(packages)}'
+    line = f'pip install {shlex.join(" ".join(packages).split())}'
     return line if find_spec('mmcv') else f'{line} && {MMCV}'
 
 

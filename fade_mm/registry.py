@@ -38,9 +38,9 @@ DATASETS = _child(
 TRANSFORMS = _child(
     mmengine.TRANSFORMS,
     'fade_mm.hosts.depth.transforms',
+    'fade_mm.hosts.ignored_labels',
     'fade_mm.hosts.matting.loading',
     'fade_mm.hosts.matting.transforms',
-    'fade_mm.hosts.mmseg.transforms',
 )
 VISUALIZERS = _child(mmengine.VISUALIZERS, 'fade_mm.hosts.matting.visualizer')
 METRICS = _child(mmengine.METRICS, 'fade_mm.metrics')

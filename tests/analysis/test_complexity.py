@@ -123,8 +123,8 @@ def test_pictures_may_have_other_channels():
 
 
 def test_a_model_that_cannot_be_built_is_the_users_to_mend():
-    cfg = load_config(SEGFORMER_B0.format('fade'), {'model.decode_head.upsample_cfg.type': 'fad'})
-    with pytest.raises(SetupError, match=r"the model cannot be built.*'fad'"):
+    cfg = load_config(SEGFORMER_B0.format('fade'), {'model.decode_head.upsample_cfg.kernel': 5})
+    with pytest.raises(SetupError, match=r"the model cannot be built.*'kernel'"):
         predicting_model(cfg)
 
 

@@ -97,12 +97,13 @@ def test_what_is_no_upsampler_keeps_what_it_has(load):
 def test_an_inherited_class_counts_as_its_upsampler(tmp_path, capsys):
     (tmp_path / 'config.py').write_text(
         'from fade_mm.upsamplers import FADE\n'
-        "model = dict(type='mmdet.RetinaNet', upsample_cfg=dict(type=FADE, gating=True))\n"
+        "neck = dict(type='fade_mm.FPN', upsample_cfg=dict(type=FADE, gating=True))\n"
+        "model = dict(type='mmdet.RetinaNet', neck=neck)\n"
     )
-    cfg = load_config(str(tmp_path / 'config.py'), {'model.upsample_cfg.gating': False})
-    assert cfg.model.upsample_cfg == dict(type=FADE, gating=False)
-    cfg = load_config(str(tmp_path / 'config.py'), {'model.upsample_cfg.type': 'carafe'})
-    assert cfg.model.upsample_cfg == dict(type='carafe')
+    cfg = load_config(str(tmp_path / 'config.py'), {'model.neck.upsample_cfg.gating': False})
+    assert cfg.model.neck.upsample_cfg == dict(type=FADE, gating=False)
+    cfg = load_config(str(tmp_path / 'config.py'), {'model.neck.upsample_cfg.type': 'carafe'})
+    assert cfg.model.neck.upsample_cfg == dict(type='carafe')
     assert "without FADE's gating=True" in capsys.readouterr().err
 
 

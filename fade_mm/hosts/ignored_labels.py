@@ -1,4 +1,4 @@
-"""What a protocol does to labels, where mmsegmentation has no transform for it."""
+"""Classes that a protocol leaves out of labels."""
 
 from collections.abc import Sequence
 
