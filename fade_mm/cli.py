@@ -24,6 +24,7 @@ COMMANDS = {  # each a file below tools/
     'compare-depth': 'compare_depth.py',
     'compare-mattes': 'compare_mattes.py',
     'benchmark': 'benchmark_ops.py',
+    'benchmark-onnx': 'benchmark_onnx.py',
     'benchmark-train': 'benchmark_train.py',
     'benchmark-boundary-ap': 'benchmark_boundary_ap.py',
     'results': 'results.py',

@@ -9,7 +9,6 @@ must be multiples of 16, as the file says of itself.
 """
 
 import argparse
-import logging
 import time
 import warnings
 from statistics import median
@@ -27,7 +26,6 @@ from fade_mm.hosts.traced import Exported
 from fade_mm.run import export
 
 REPETITIONS = 9
-CHATTERBOXES = ('torch.onnx', 'onnxscript', 'onnx_ir')
 
 
 def parse_args() -> argparse.Namespace:
@@ -85,17 +83,12 @@ def compare(exported: Exported, path: str, shape: tuple[int, int]) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    random = np.random.default_rng(0)
     h, w = shape
     print('image      max difference  PyTorch ms  ONNX Runtime ms')
     differences = []
     sizes = ((h, w), (h - 1, w - 1), (h // 2 + 1, w), (h // 2 + 3, w // 2 + 6))
-    for size in dict.fromkeys(fitting(x, exported) for x in sizes):
-        inputs = {
-            name: random.choice(exported.values.get(name, range(256)), (1, channels, *size))
-            for name, channels in exported.inputs.items()
-        }
-        inputs = {name: x.astype(np.float32) for name, x in inputs.items()}
+    for size in dict.fromkeys(exported.fitting(x) for x in sizes):
+        inputs = exported.random_inputs(size)
         tensors = [torch.from_numpy(x) for x in inputs.values()]
         calls = {
             'torch': lambda tensors=tensors: exported.module(*tensors).numpy(),
@@ -116,32 +109,15 @@ def compare(exported: Exported, path: str, shape: tuple[int, int]) -> float:
     return max(differences)
 
 
-def fitting(size: tuple[int, int], exported: Exported) -> tuple[int, int]:
-    """A size that the model can take: this one, or the next one larger."""
-    return tuple(-(-n // exported.multiple) * exported.multiple for n in size)
-
-
 def main() -> None:
     args = parse_args()
     check(args)
-    for name in CHATTERBOXES:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    export.silence_exporter()
     exported = load_model(args)
     if exported.note:
         print(f'note: {exported.note}')
     with export.replaced_when_done(args.out) as path, torch.no_grad():
-        export.export_onnx(
-            exported.trace() if exported.trace else exported.module,
-            tuple(
-                torch.zeros(2, x, *fitting((97, 129), exported)) for x in exported.inputs.values()
-            ),
-            path,
-            ({0: 'batch', 2: 'height', 3: 'width'},) * len(exported.inputs),
-            input_names=list(exported.inputs),
-            output_names=[exported.output],
-            opset=args.opset,
-            note=exported.note,
-        )
+        export.export_model(exported, path, args.opset)
         difference = compare(exported, path, tuple(args.shape))
         if not difference <= args.tolerance:
             raise run.SetupError(

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
@@ -66,3 +67,17 @@ class Exported:
     note: str = ''
     multiple: int = 1
     values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def fitting(self, size: tuple[int, int]) -> tuple[int, int]:
+        """A size ``(h, w)`` that the model can take: this one, or the next one larger."""
+        return tuple(-(-n // self.multiple) * self.multiple for n in size)
+
+    def random_inputs(self, size: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
+        """Inputs ``(1, channels, h, w)`` by name, float32, of any values that they may have."""
+        random = np.random.default_rng(seed)
+        return {
+            name: random.choice(self.values.get(name, range(256)), (1, channels, *size)).astype(
+                np.float32
+            )
+            for name, channels in self.inputs.items()
+        }

@@ -1,6 +1,7 @@
 """Models as ONNX files."""
 
 import importlib.util
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from fade_mm.errors import SetupError
+from fade_mm.hosts.traced import Exported
 from fade_mm.ops.decomposition import decompose
 
 OLDEST_OPSET = 18  # torch's exporter writes no older one
@@ -84,6 +86,36 @@ def export_onnx(
     )
     onnx.model.doc_string = note
     onnx.save(str(path), external_data=False)
+
+
+def export_model(exported: Exported, path: str | Path, opset: int = OLDEST_OPSET) -> None:
+    """Export a host's model to an ONNX file, for any batch, height and width.
+
+    Args:
+        exported: What the model's host makes of it.
+        path: File to write.
+        opset: Version of the standard operators, at least 18. Default: 18.
+
+    Raises:
+        SetupError: the opset is too old.
+    """
+    size = exported.fitting((97, 129))
+    export_onnx(
+        exported.trace() if exported.trace else exported.module,
+        tuple(torch.zeros(2, channels, *size) for channels in exported.inputs.values()),
+        path,
+        ({0: 'batch', 2: 'height', 3: 'width'},) * len(exported.inputs),
+        input_names=list(exported.inputs),
+        output_names=[exported.output],
+        opset=opset,
+        note=exported.note,
+    )
+
+
+def silence_exporter() -> None:
+    """Keep the exporter's own reports, which nobody can act on, from the screen; for tools."""
+    for name in ('torch.onnx', 'onnxscript', 'onnx_ir'):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

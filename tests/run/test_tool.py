@@ -87,7 +87,7 @@ def test_an_argument_that_a_class_refuses_is_one_line(registry, wrong, message):
 @pytest.mark.parametrize(
     'tool',
     ['train', 'test', 'image_demo', 'get_flops', 'export_onnx', 'results', 'paper_tables',
-     'benchmark_train', 'demo_training', 'model_converters/fade_official',
+     'benchmark_onnx', 'benchmark_train', 'demo_training', 'model_converters/fade_official',
      'model_converters/mobilenet_v2'],
 )  # fmt: skip
 def test_every_tool_that_hides_traces_can_show_them(tool, capsys):

@@ -131,6 +131,21 @@ def test_a_file_that_differs_too_much_is_not_written(tmp_path):
     assert out.read_text() == 'old'
 
 
+@pytest.mark.slow
+def test_models_are_timed_beside_each_other(capsys):
+    configs = (config(CAMVID, 'bilinear'), config(CAMVID, 'fade'))
+    sizes = ('--shape', 64, 96, '--repeats', 2, '--cfg-options', *OPTIONS)
+    run('benchmark_onnx', *configs, *sizes)
+    printed = capsys.readouterr().out
+    bilinear, fade = re.findall(r'^│ segformer\S+ │ +(\S+) │ +(\S+) │$', printed, re.M)
+    assert bilinear[1] == '1.00'
+    assert min(float(bilinear[0]), float(fade[0])) > 0
+    kinds = re.findall(r'^│ (\w+) +│ +(\S+) │ +(\S+) │$', printed, re.M)
+    milliseconds = {kind: (float(stock), float(ours)) for kind, stock, ours in kinds}
+    assert milliseconds['Resize'][0] > milliseconds['Resize'][1]
+    assert milliseconds['Gather'][0] < milliseconds['Gather'][1]
+
+
 @pytest.mark.parametrize(
     ('template', 'checkpoint', 'out', 'extra', 'message'),
     [
