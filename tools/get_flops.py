@@ -16,7 +16,6 @@ import warnings
 
 warnings.filterwarnings('ignore')
 
-
 from fade_mm import run
 from fade_mm.analysis.complexity import count_flops, count_parameters, predicting_model
 from fade_mm.hosts import host_of

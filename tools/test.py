@@ -6,7 +6,6 @@ import warnings
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
-
 from fade_mm import run
 from fade_mm.hosts import host_of
 

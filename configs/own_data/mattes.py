@@ -49,7 +49,7 @@ model = dict(
     type='fade_mm.A2UMatting',
     base_channels=channels,
     pretrained=pretrained,
-    start_head_positive=True,  # else one short training in seven learns nothing
+    start_head_positive=True,  # else some short trainings learn nothing
 )
 visualizer = dict(type='fade_mm.MattingVisualizer')
 optim_wrapper = dict(

@@ -44,8 +44,8 @@ class A2UNet(BaseModule):
             Default: ``None``.
         start_head_positive: Turn the signs of the last convolution's weights where their sum is
             negative at the start. It is all that alpha passes through, so with a negative sum,
-            alpha falls where it should rise; about a seventh of the published starts is so
-            far below 0 that a short training learns nothing. Ours, not the authors'.
+            alpha falls where it should rise, and a short training may learn nothing (two of four
+            did not, docs/results.md). Ours, not the authors'.
             Default: False.
         init_cfg: Default: Xavier normal for LeakyReLU, and (1, 0) for norms, as the authors.
 
