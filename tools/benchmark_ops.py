@@ -467,6 +467,8 @@ def main(argv: list[str] | None = None) -> None:
         return published(args)
     if args.tune:
         return tune(args)
+    if not args.json:
+        import rich.console  # noqa: F401  (what is missing is said before time is spent)
     shapes = [[side, side] for side in args.sizes] if args.sizes else [list(args.shape)]
     limits = machine(args)
     report = dict(
