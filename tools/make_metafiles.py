@@ -31,6 +31,7 @@ DATA = {  # by the last part of a config's name
     'coco': 'COCO',
     'composition-1k': 'Composition-1K',
     'matting': 'matting',
+    'nuclei': 'nuclei',
     'nyu': 'NYU Depth v2',
     'nyu37': 'NYU Depth v2, 37 classes',
     'shapes': 'shapes',
