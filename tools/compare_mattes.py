@@ -21,7 +21,7 @@ from fade_mm.analysis.views import UpsamplerView, overlay, watch_upsamplers
 from fade_mm.hosts import host_of
 from fade_mm.hosts.matting.sample import UNKNOWN
 from fade_mm.hosts.matting.visualizer import grey
-from fade_mm.run.side_by_side import SideBySideParser, chosen, models_of, predicted
+from fade_mm.run.side_by_side import SideBySideParser, chosen, models_of, predicted, test_set_of
 
 GAP, CAPTION = 4, 24  # pixels
 
@@ -77,7 +77,8 @@ def main() -> None:
     if args.size < 1:
         parser.error('--size must be positive')
     rows = []
-    for name, cfg, model, dataset in models_of(args, check_task):
+    for name, cfg, model in models_of(args, check_task):
+        dataset = test_set_of(cfg)
         for place, index in enumerate(chosen(stems_of(dataset), args.pictures, args.rows)):
             sample = dataset[index]
             with watch_upsamplers(model) as views:

@@ -55,8 +55,8 @@ class SideBySideParser(ToolParser):
 
 def models_of(
     args: argparse.Namespace, check: Callable[[Config], object]
-) -> Iterator[tuple[str, Config, nn.Module, Dataset]]:
-    """The models that were named, one after the other: name, config, model and test set.
+) -> Iterator[tuple[str, Config, nn.Module]]:
+    """The models that were named, one after the other: name, config and model.
 
     Args:
         args: As parsed.
@@ -68,10 +68,13 @@ def models_of(
     for cfg in cfgs:
         check(cfg)
     for cfg, checkpoint in zip(cfgs, checkpoints, strict=True):
-        model = init_model(cfg, checkpoint)
-        with in_scope_of(cfg):
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        yield upsampler_of(cfg) or Path(cfg.filename).stem, cfg, model, dataset
+        yield upsampler_of(cfg) or Path(cfg.filename).stem, cfg, init_model(cfg, checkpoint)
+
+
+def test_set_of(cfg: Config) -> Dataset:
+    """The pictures that a config tests on."""
+    with in_scope_of(cfg):
+        return DATASETS.build(cfg.test_dataloader.dataset)
 
 
 def chosen(stems: list[str], names: list[str] | None, rows: int) -> list[int]:

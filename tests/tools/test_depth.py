@@ -161,6 +161,18 @@ def test_models_are_laid_side_by_side(trained, tmp_path):
     one = cv2.imread(str(out))
     assert two.shape[0] > 1.8 * one.shape[0]  # rows
     assert two.shape[1] > 1.3 * one.shape[1]  # models
+    mine = tmp_path / 'mine.png'
+    cv2.imwrite(str(mine), np.zeros((50, 70, 3), np.uint8))
+    run(
+        'compare_depth', *pair, *pair, '--out', out, '--images', mine, mine,
+        '--cfg-options', *options,
+    )  # fmt: skip
+    assert cv2.imread(str(out)).shape[1] < 0.7 * two.shape[1]  # neither truth nor errors
+    with pytest.raises(SystemExit, match=r'none\.png cannot be read as a picture'):
+        run(
+            'compare_depth', *pair, '--out', out, '--images', tmp_path / 'none.png',
+            '--cfg-options', *options,
+        )  # fmt: skip
     with pytest.raises(SystemExit, match=r'the test set has no picture 9, but 0, \.\.\.'):
         run('compare_depth', *pair, '--out', out, '--pictures', '9', '--cfg-options', *options)
     with pytest.raises(SystemExit, match=r'has no fade_mm\.DepthMetric'):
