@@ -63,15 +63,19 @@ def takes(backend: str | None, *tensors: Tensor | None) -> bool:
     return True
 
 
+def needs_graph(*tensors: Tensor | None) -> bool:
+    """Whether a result of these tensors, of which some may be None, has a gradient."""
+    if not torch.is_grad_enabled() or not any(x is not None and x.requires_grad for x in tensors):
+        return False
+    # Within an operator's kernel that is written in Python, autograd is left out.
+    return not _dispatch_tls_is_dispatch_key_excluded(_AUTOGRAD)
+
+
 def gated_reassemble(*arguments) -> Tensor:
     """As the operator of that name, with arguments that `takes` agrees to."""
     *tensors, scale_factor, softmax = arguments
     _check(scale_factor, softmax, *(None if x is None else x.shape for x in tensors))
-    needs_graph = torch.is_grad_enabled() and any(
-        x is not None and x.requires_grad for x in tensors
-    )
-    # Within an operator's kernel that is written in Python, autograd is left out.
-    if needs_graph and not _dispatch_tls_is_dispatch_key_excluded(_AUTOGRAD):
+    if needs_graph(*tensors):
         return _GatedReassemble.apply(*arguments)
     return cpu.forward(Problem(*arguments, checked=True))
 

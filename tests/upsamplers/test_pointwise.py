@@ -4,15 +4,20 @@ import pytest
 import torch
 from torch import nn
 
+from fade_mm.ops.backend import cpu
 from fade_mm.upsamplers import FADE
 from fade_mm.upsamplers import pointwise as module
 from fade_mm.upsamplers.pointwise import pointwise
 
 
-@pytest.fixture(autouse=True, params=[True, False], ids=['products', 'convolutions'])
-def products_are_fast(request, monkeypatch):
-    """As on an Intel processor, and as on others."""
-    monkeypatch.setattr(module, 'products_are_fast', lambda: request.param)
+@pytest.fixture(autouse=True, params=['mkl', 'kernel', 'convolution'])
+def fastest(request, monkeypatch):
+    """As on an Intel processor, on one of AMD's, and on others."""
+    if request.param == 'kernel' and not cpu.is_built():
+        pytest.skip('the CPU kernel is not built')
+    monkeypatch.setattr(module, 'fastest', lambda: request.param)
+    monkeypatch.setattr(module, '_MIN_SIZE', 0)
+    return request.param
 
 
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
@@ -31,6 +36,44 @@ def test_values_and_gradients_are_the_convolutions(bias, memory_format):
         strict=True,
     ):
         torch.testing.assert_close(a, b)
+
+
+def test_second_derivatives():
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(3, 2, 1).double(), torch.randn(2, 3, 2, 3).double().requires_grad_()
+
+    def function(x, weight, bias):
+        with torch.nn.utils.stateless._reparametrize_module(conv, dict(weight=weight, bias=bias)):
+            return pointwise(conv, x)
+
+    inputs = x, *(p.detach().clone().requires_grad_() for p in conv.parameters())
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+def test_the_kernel_is_called_where_it_is_fastest(fastest, monkeypatch):
+    called = []
+    for name in ('multiply', 'correlate'):
+        kernel = getattr(cpu, name)
+        monkeypatch.setattr(cpu, name, lambda *x, f=kernel, n=name: called.append(n) or f(*x))
+    conv, x = nn.Conv2d(6, 4, 1), torch.randn(1, 6, 5, 3, requires_grad=True)
+    pointwise(conv, x).sum().backward()
+    assert called == (['multiply', 'multiply', 'correlate'] if fastest == 'kernel' else [])
+
+
+def test_what_needs_no_gradient_has_none():
+    for frozen in ('weight', 'bias', 'x'):
+        conv, x = nn.Conv2d(6, 4, 1), torch.randn(1, 6, 5, 3)
+        tensors = dict(conv.named_parameters(), x=x)
+        for name, tensor in tensors.items():
+            tensor.requires_grad_(name != frozen)
+        pointwise(conv, x).sum().backward()
+        assert [name for name, tensor in tensors.items() if tensor.grad is None] == [frozen]
+
+
+def test_half_precision_gives_the_convolutions():
+    conv, x = nn.Conv2d(6, 4, 1).bfloat16(), torch.randn(1, 6, 5, 3).bfloat16()
+    torch.testing.assert_close(pointwise(conv, x), conv(x))
 
 
 def test_autocast_gives_the_convolutions_dtype():

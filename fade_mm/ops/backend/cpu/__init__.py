@@ -1,5 +1,6 @@
 """The CPU kernel: softmax, reassembly and gate in one pass of vectorised C++, in ``csrc/``."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,3 +87,51 @@ def _plain(problem: Problem) -> tuple:
 def _view(x: Tensor | None) -> tuple | None:
     """Where a tensor's values lie; it must be kept until they are read."""
     return None if x is None else (x.data_ptr(), DTYPES[x.dtype], x.stride())
+
+
+def multiply(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A matrix times each of a batch of matrices: ``a @ b + bias[:, None]``.
+
+    Args:
+        a: ``(rows, depth)``, of any strides.
+        b: ``(N, depth, *columns)``, contiguous; of the same dtype, float32 or float64.
+        bias: ``(rows)``, contiguous. Default: none.
+
+    Returns:
+        ``(N, rows, *columns)``. Sums are taken in the order of the depth.
+    """
+    batch, depth, *columns = b.shape
+    out = b.new_empty(batch, len(a), *columns)
+    _kernels.multiply(
+        torch.get_num_threads(),
+        (batch, len(a), depth, math.prod(columns), *a.stride()),
+        DTYPES[a.dtype],
+        a.data_ptr(),
+        b.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+    )
+    return out
+
+
+def correlate(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of ``a[i] @ b[i].T`` over a batch of matrices.
+
+    Args:
+        a: ``(N, rows, *points)``, contiguous.
+        b: ``(N, columns, *points)``, contiguous; of the same dtype, float32 or float64.
+
+    Returns:
+        ``(rows, columns)``, the same from run to run with the same number of threads.
+    """
+    batch, rows, *points = a.shape
+    out = a.new_empty(rows, b.shape[1])
+    _kernels.correlate(
+        torch.get_num_threads(),
+        (batch, *out.shape, math.prod(points)),
+        DTYPES[a.dtype],
+        a.data_ptr(),
+        b.data_ptr(),
+        out.data_ptr(),
+    )
+    return out

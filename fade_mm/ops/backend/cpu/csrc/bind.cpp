@@ -102,6 +102,66 @@ PyObject* backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return call(args, count, true);
 }
 
+template <class T>
+bool multiply_as(const int64_t (&sizes)[6], const unsigned long long (&data)[4], int64_t threads,
+                 const KernelsOf<T>& kernels) {
+  const auto at = [&](int i) { return reinterpret_cast<T*>(uintptr_t(data[i])); };
+  const Product<T> p{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4],
+                     sizes[5], at(0),    at(1),    at(2),    at(3)};
+  return run(p, kernels, threads);
+}
+
+// Arguments: threads; batch, rows, depth, columns and the strides of `a` as one tuple; the index of
+// all tensors in `DType`; the addresses of `a`, `b`, the bias (or 0) and the result.
+PyObject* multiply(PyObject*, PyObject* args) {
+  long long threads;
+  PyObject* tuple;
+  int dtype;
+  unsigned long long data[4];
+  int64_t sizes[6];
+  if (!PyArg_ParseTuple(args, "LOiKKKK", &threads, &tuple, &dtype, data, data + 1, data + 2,
+                        data + 3) ||
+      !numbers(tuple, sizes, 6))
+    return nullptr;
+  PyThreadState* const state = PyEval_SaveThread();
+  const bool done = DType(dtype) == DType::kDouble
+                        ? multiply_as(sizes, data, threads, selected->of_double)
+                        : multiply_as(sizes, data, threads, selected->of_float);
+  PyEval_RestoreThread(state);
+  if (!done) return PyErr_NoMemory();
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+
+template <class T>
+bool correlate_as(const int64_t (&sizes)[4], const unsigned long long (&data)[3], int64_t threads,
+                  const KernelsOf<T>& kernels) {
+  const auto at = [&](int i) { return reinterpret_cast<T*>(uintptr_t(data[i])); };
+  return run(Correlation<T>{sizes[0], sizes[1], sizes[2], sizes[3], at(0), at(1), at(2)}, kernels,
+             threads);
+}
+
+// Arguments: threads; batch, rows, columns and points as one tuple; the index of all tensors in
+// `DType`; the addresses of `a`, `b` and the result.
+PyObject* correlate(PyObject*, PyObject* args) {
+  long long threads;
+  PyObject* tuple;
+  int dtype;
+  unsigned long long data[3];
+  int64_t sizes[4];
+  if (!PyArg_ParseTuple(args, "LOiKKK", &threads, &tuple, &dtype, data, data + 1, data + 2) ||
+      !numbers(tuple, sizes, 4))
+    return nullptr;
+  PyThreadState* const state = PyEval_SaveThread();
+  const bool done = DType(dtype) == DType::kDouble
+                        ? correlate_as(sizes, data, threads, selected->of_double)
+                        : correlate_as(sizes, data, threads, selected->of_float);
+  PyEval_RestoreThread(state);
+  if (!done) return PyErr_NoMemory();
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+
 PyObject* instruction_sets(PyObject*, PyObject*) {
   const auto& supported = supported_kernels();
   PyObject* names = PyList_New(Py_ssize_t(supported.size()));
@@ -142,6 +202,8 @@ PyCFunction as_method(Function function) {
 PyMethodDef methods[] = {
     {"forward", as_method(forward), METH_FASTCALL, nullptr},
     {"backward", as_method(backward), METH_FASTCALL, nullptr},
+    {"multiply", multiply, METH_VARARGS, nullptr},
+    {"correlate", correlate, METH_VARARGS, nullptr},
     {"instruction_sets", instruction_sets, METH_NOARGS, nullptr},
     {"use_instruction_set", use_instruction_set, METH_O, nullptr},
     {"is_intel", is_intel, METH_NOARGS, nullptr},

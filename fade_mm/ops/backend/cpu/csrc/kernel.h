@@ -33,6 +33,26 @@ struct Tile {
   int64_t item, top, bottom, left, right;
 };
 
+// out = a b + bias, for each item of the batch: `a` (rows, depth) is the same for all and has
+// strides, `b` (batch, depth, columns) and `out` (batch, rows, columns) are contiguous, `bias` (rows)
+// may be null.
+template <class T>
+struct Product {
+  int64_t batch, rows, depth, columns;
+  int64_t a_row, a_depth;
+  const T *a, *b, *bias;
+  T* out;
+};
+
+// out[row][column], the sum over the batch and the points of a[row] times b[column]; `a` (batch,
+// rows, points), `b` (batch, columns, points) and `out` are contiguous.
+template <class T>
+struct Correlation {
+  int64_t batch, rows, columns, points;
+  const T *a, *b;
+  T* out;
+};
+
 // The kernels of one instruction set, accumulating in T. `scratch` is what any tile of the problem
 // needs beside its inputs and outputs, in elements, aligned to 64 bytes.
 template <class T>
@@ -40,6 +60,14 @@ struct KernelsOf {
   int64_t (*scratch_size)(const Problem&, bool backward);
   void (*forward)(const Problem&, const Tile&, T* scratch);
   void (*backward)(const Problem&, const Tile&, T* scratch);
+  // Columns of a product's tiles; `scratch` is that many times its depth.
+  int64_t (*tile_columns)(const Product<T>&);
+  void (*multiply)(const Product<T>&, int64_t item, int64_t column, T* scratch);
+  // The rows of `sums` are that far apart; `scratch` is a panel.
+  int64_t (*sums_stride)(const Correlation<T>&);
+  int64_t panel_size;
+  void (*correlate)(const Correlation<T>&, int64_t item, int64_t begin, int64_t end, T* sums,
+                    T* scratch);
 };
 
 struct Kernels {

@@ -20,10 +20,12 @@
 //   band.h        what a tile keeps: scratch memory, windows, kernels
 //   forward.h     the passes
 //   backward.h
+//   products.h    1x1 convolutions, which know nothing of all this
 #pragma once
 
 #include "backward.h"
 #include "forward.h"
+#include "products.h"
 
 namespace fade_mm {
 namespace {
@@ -51,7 +53,9 @@ void backward(const Problem& p, const Tile& tile, T* memory) {
 }
 
 template <class T>
-constexpr KernelsOf<T> kernels_of = {scratch_size<T>, forward<T>, backward<T>};
+constexpr KernelsOf<T> kernels_of = {scratch_size<T>, forward<T>, backward<T>,
+                                         tile_columns<T>, multiply<T>,
+                                         sums_stride<T>, kPoints * kPanel<T>, correlate<T>};
 
 }  // namespace
 }  // namespace fade_mm

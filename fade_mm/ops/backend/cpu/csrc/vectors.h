@@ -25,14 +25,15 @@ namespace {
 // The same size and byte width of vector for every lane type; unaligned loads and stores.
 template <class T>
 struct Lanes;
-#define FADE_MM_LANES(T)                                                                       \
+#define FADE_MM_LANES(T, I)                                                                    \
   template <>                                                                                  \
   struct Lanes<T> {                                                                            \
     typedef T V __attribute__((vector_size(VECTOR_BYTES)));                                    \
+    typedef I Indices __attribute__((vector_size(VECTOR_BYTES)));                              \
     typedef T Loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias)); \
   };
-FADE_MM_LANES(float)
-FADE_MM_LANES(double)
+FADE_MM_LANES(float, int32_t)
+FADE_MM_LANES(double, int64_t)
 #undef FADE_MM_LANES
 
 template <class T>
@@ -109,6 +110,37 @@ inline V<double> exp(V<double> x) {
   for (int64_t i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
   return x;
 }
+// Lanes of two vectors, counted one after the other.
+template <class T>
+inline V<T> shuffle(V<T> a, V<T> b, typename Lanes<T>::Indices lanes) {
+#if defined(__clang__)
+  V<T> found;
+  for (int64_t l = 0; l < kLanes<T>; ++l)
+    found[l] = lanes[l] < kLanes<T> ? a[lanes[l]] : b[lanes[l] - kLanes<T>];
+  return found;
+#else
+  return __builtin_shuffle(a, b, lanes);
+#endif
+}
+
+// Rows become columns.
+template <class T>
+inline void transpose(V<T> (&x)[kLanes<T>]) {
+  for (int64_t w = 1; w < kLanes<T>; w *= 2) {
+    typename Lanes<T>::Indices low, high;
+    for (int64_t l = 0; l < kLanes<T>; ++l) {
+      low[l] = l & w ? l - w + kLanes<T> : l;
+      high[l] = l & w ? l + kLanes<T> : l + w;
+    }
+    for (int64_t i = 0; i < kLanes<T>; ++i)
+      if (!(i & w)) {
+        const V<T> above = x[i], below = x[i + w];
+        x[i] = shuffle<T>(above, below, low);
+        x[i + w] = shuffle<T>(above, below, high);
+      }
+  }
+}
+
 // Registers decide how many accumulators a block may have: 32 with AVX-512 and on Arm, else 16.
 #if VECTOR_BYTES == 64 || defined(__aarch64__)
 constexpr bool kManyRegisters = true;
