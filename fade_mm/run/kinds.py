@@ -32,9 +32,10 @@ def table_of_kinds(by_model: dict[str, dict[str, float]]) -> Table:
         for kind, found in kinds.items():
             most[kind] = max(most[kind], found)
     shown = sorted(most, key=most.get, reverse=True)[:KINDS]
-    table = Table('ms by operator')
+    table = Table()
+    table.add_column('ms by operator', no_wrap=True)
     for name in by_model:
-        table.add_column(name, justify='right')
+        table.add_column(name, justify='right', overflow='fold')
     for kind in shown:
         table.add_row(kind, *(f'{kinds.get(kind, 0):.1f}' for kinds in by_model.values()))
     rest = (sum(v for k, v in kinds.items() if k not in shown) for kinds in by_model.values())
