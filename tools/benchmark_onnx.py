@@ -27,8 +27,7 @@ from fade_mm.errors import counted
 from fade_mm.hosts import host_of
 from fade_mm.hosts.traced import Exported
 from fade_mm.run import export
-
-KINDS = 10  # rows of the second table, and one of all others
+from fade_mm.run.kinds import table_of_kinds
 
 
 def parse_args() -> argparse.Namespace:
@@ -99,23 +98,6 @@ def print_times(times: dict[str, list[float]], title: str) -> None:
     Console(width=120).print(table)
 
 
-def print_kinds(by_model: dict[str, dict[str, float]]) -> None:
-    """A row for each kind of operator that takes much, and one for all others."""
-    most = defaultdict(float)
-    for kinds in by_model.values():
-        for kind, found in kinds.items():
-            most[kind] = max(most[kind], found)
-    shown = sorted(most, key=most.get, reverse=True)[:KINDS]
-    table = Table('ms by operator')
-    for name in by_model:
-        table.add_column(name, justify='right')
-    for kind in shown:
-        table.add_row(kind, *(f'{kinds.get(kind, 0):.1f}' for kinds in by_model.values()))
-    rest = (sum(v for k, v in kinds.items() if k not in shown) for kinds in by_model.values())
-    table.add_row('all others', *(f'{x:.1f}' for x in rest))
-    Console(width=120).print(table)
-
-
 def main() -> None:
     """Export, measure and print."""
     args = parse_args()
@@ -147,7 +129,7 @@ def main() -> None:
     size = 'x'.join(map(str, args.shape))
     version = onnxruntime.__version__
     print_times(times, f'{size}, {counted(args.threads, "thread")}, ONNX Runtime {version}')
-    print_kinds(kinds)
+    Console(width=120).print(table_of_kinds(kinds))
 
 
 if __name__ == '__main__':

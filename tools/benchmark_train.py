@@ -4,6 +4,7 @@ Every model takes steps on one batch of its own training data, all in turns; tim
 ratios to the first row are medians of the ratios within a turn. Freed memory stays with the
 process, as in tools/train.py (--return-memory shows the difference). Memory is the most that a
 step takes at once beyond the model and its optimizer: features, gradients, what is in between.
+With --profile, a second table says which of PyTorch's operators take the time on a CPU: means.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 warnings.filterwarnings('ignore')
@@ -28,6 +30,7 @@ from fade_mm.hosts.base import in_scope_of
 from fade_mm.memory import peak_memory
 from fade_mm.ops import use_backend
 from fade_mm.ops.backend import available_backends
+from fade_mm.run.kinds import table_of_kinds, time_by_operator
 from fade_mm.upsamplers import named_upsamplers
 
 
@@ -51,6 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--return-memory', action='store_true', help='give freed memory back, as malloc does'
     )
+    parser.add_argument('--profile', action='store_true', help='also print times by operator')
     args = parser.parse_args()
     if args.repeats < 1:
         parser.error(f'--repeats must be at least 1, got {args.repeats}')
@@ -124,6 +128,10 @@ def main() -> None:
             cells.append(f'{ratio(taken, memory[first]):.2f}')
         table.add_row(*key, *cells)
     Console(width=120).print(table)
+    if args.profile:
+        profiles = in_turns(partial(time_by_operator, calls=args.repeats), subjects, 1)
+        by_subject = {' '.join(key).strip(): found[0] for key, found in profiles.items()}
+        Console(width=120).print(table_of_kinds(by_subject))
 
 
 if __name__ == '__main__':

@@ -112,10 +112,13 @@ def test_a_training_step_is_measured_on_every_backend(segmentation_root, tmp_pat
         configs.append(tmp_path / f'{name}.py')
         configs[-1].write_text('\n'.join(lines))
     command = [sys.executable, str(ROOT / 'tools/benchmark_train.py'), *configs, '--repeats', '1']
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([*command, '--profile'], capture_output=True, text=True, check=True).stdout
     assert re.search(r'bilinear\W+\d.*1\.00\W+\d+\W+1\.00', out)
     assert re.search(r'fade\W+cpu\W+\d', out)
     assert re.search(r'fade\W+reference\W+\d', out)
+    reassembly = re.search(r'fade_mm::gated_reassemble\S*\W+([\d.]+)\W+([\d.]+)\W+([\d.]+)', out)
+    stock, *ours = map(float, reassembly.groups())
+    assert stock == 0 < min(ours)
 
 
 PUBLISHED = """
