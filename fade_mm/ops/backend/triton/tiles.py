@@ -57,12 +57,12 @@ CANDIDATES: dict[Key, list[Tile]] = {
         dict(TILE_H=2, TILE_W=2, LANES=8, CELLS=1, ROWS=2, TAP_ROWS=1),
     ],
     ('backward_kernels', 'contiguous', 4): [dict(TILE_H=1, TILE_W=16, CELLS=2, threads=16)],
-    ('backward_kernels', 'contiguous', 2): [dict(TILE_H=1, TILE_W=16, CELLS=2, threads=16)],
+    ('backward_kernels', 'contiguous', 2): [dict(TILE_H=1, TILE_W=4, CELLS=4, threads=32)],
     ('backward_kernels', 'channels_last', 4): [dict(TILE_H=2, TILE_W=2, CELLS=1, threads=32)],
     ('backward_kernels', 'channels_last', 2): [dict(TILE_H=2, TILE_W=2, CELLS=1, threads=32)],
     ('backward_de', 'contiguous', 4): [
         dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=2, sums=16),
-        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16),
+        dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=8),
     ],
     ('backward_de', 'contiguous', 2): [
         dict(TILE_H=4, TILE_W=8, LANES=4, CELLS=4, sums=16, registers=128),
