@@ -195,6 +195,7 @@ def show(report: dict) -> None:
 def tune(args: argparse.Namespace) -> Iterator[dict]:
     """Time every tile of the table on this GPU: a row each, the first of a kernel is the best."""
     args.backward = False
+    capability = torch.cuda.get_device_capability(args.device)
     for layout in tiles.LAYOUTS:
         for args.dtype in (torch.float32, torch.bfloat16):
             args.channels_last = layout == 'channels_last'
@@ -203,7 +204,7 @@ def tune(args: argparse.Namespace) -> Iterator[dict]:
                 key = kernel, layout, args.dtype.itemsize
                 found = [
                     dict(key=list(key), tile=tile, seconds=_time_of(kernel, tile, problem, args))
-                    for tile in tiles.CANDIDATES[key]
+                    for tile in tiles.candidates(*key, capability)
                 ]
                 yield from sorted(found, key=lambda row: row['seconds'])
 

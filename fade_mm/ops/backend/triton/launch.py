@@ -133,13 +133,25 @@ def backward_calls(
         ]
     if any(needed[:4]):
         tile = plan.tile('backward_kernels')
-        tiles, settings = plan.tiles(plan.cells, tile, 1)
+        if plan.points_last:
+            cells, vector = plan.vectors(
+                [logits, grad_logits], [], lambda vector: min(vector // S, tile['CELLS'])
+            )
+            vector = min(vector, cells * S)
+        else:  # the points of a cell are neighbours in what is kept
+            cells, vector = 1, min(S**2 & -(S**2), _VECTOR // products.element_size())
+        tiles, settings = plan.tiles(plan.cells, tile, cells)
         arguments = (
             products,
             gate_products,
             *_with_strides(logits, logits_de, gate, grad_logits, *summed),
         )
-        options = plan.options | plan.taps | _arguments(tile) | dict(INDEX=index)
+        options = (
+            plan.options
+            | plan.taps
+            | _arguments(tile)
+            | dict(INDEX=index, VECTOR=vector, CELLS=cells)
+        )
         del options['C']
         calls.append(
             Call('backward_kernels', plan.layout, tile, tiles, arguments, options, settings)
@@ -240,7 +252,7 @@ class _Plan:
 def _vector(tensors: list[Tensor | None], axis: int) -> int:
     """How many neighbours along an axis lie in one aligned vector, everywhere in the tensors."""
     tensors = [x for x in tensors if x is not None]
-    vector = _VECTOR // max(x.element_size() for x in tensors)
+    vector = _VECTOR // max((x.element_size() for x in tensors), default=1)
     for x in tensors:
         if x.stride(axis) != 1:
             return 1

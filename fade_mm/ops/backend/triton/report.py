@@ -60,9 +60,8 @@ def rows(
             for layout in layouts:
                 for dtype in dtypes:
                     size = getattr(torch, dtype).itemsize
-                    in_use = tiles.tile_for(kernel, layout, size, capability)
-                    others = [] if first else tiles.CANDIDATES[kernel, layout, size]
-                    for tile in [in_use, *(x for x in others if x != in_use)]:
+                    found = tiles.candidates(kernel, layout, size, capability)
+                    for tile in found[:1] if first else found:
                         cases.append((kernel, layout, dtype, tile, arch))
     if processes == 0:
         yield from map(_row, cases)

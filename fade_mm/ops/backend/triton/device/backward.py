@@ -225,6 +225,21 @@ def kept_column(
     return column if POINTS_LAST else column // S * (TAPS * S * S) + column % S
 
 
+@triton.jit
+def to_points(x, VECTOR: tl.constexpr):
+    """Values of a group's cells, the last axis, for its `VECTOR` points."""
+    COUNT: tl.constexpr = VECTOR // x.shape[-1]
+    cells = tl.broadcast_to(tl.expand_dims(x, -1), x.shape + (COUNT,))
+    return tl.reshape(cells, x.shape[:-1] + (VECTOR,))
+
+
+@triton.jit
+def to_cells(x, CELLS: tl.constexpr):
+    """Sums over the points of each of a group's cells; the points are the last axis."""
+    COUNT: tl.constexpr = x.shape[-1] // CELLS
+    return tl.sum(tl.reshape(x, x.shape[:-1] + (CELLS, COUNT)), axis=-1)
+
+
 @triton.jit(do_not_specialize=['h', 'w', 'H', 'W'])
 def backward_kernels(
     products,
@@ -252,8 +267,10 @@ def backward_kernels(
     ACC: tl.constexpr,
     INDEX: tl.constexpr,
     LEVELS: tl.constexpr,
+    VECTOR: tl.constexpr,
     TILE_H: tl.constexpr,
     TILE_W: tl.constexpr,
+    CELLS: tl.constexpr,
 ):
     """The gradients of logits and gate for a tile of cells, as far as they are given.
 
@@ -261,65 +278,81 @@ def backward_kernels(
     are kept. No products are given where none of these gradients is needed.
     """
     TAPS: tl.constexpr = K * K
+    GROUPS: tl.constexpr = TILE_H * TILE_W
+    POINTS: tl.constexpr = CELLS * S  # of a row of a group
     rows, cols = ceil_div(h, S), ceil_div(w, S)
-    n, i, j = tile_of(tl.program_id(0), rows, cols, TILE_H, TILE_W)
-    i, j, is_cell = groups_of(i, j, rows, cols, TILE_H * TILE_W, TILE_W, 1, INDEX)
-    a, b = tl.minimum(i, H - 1), tl.minimum(j, W - 1)
-    inside = is_inside(a, b, H, W, K, LEVELS)
+    n, i, j = tile_of(tl.program_id(0), rows, ceil_div(cols, CELLS), TILE_H, TILE_W)
+    i, j, is_there = groups_of(i, j, rows, cols, GROUPS, TILE_W, CELLS, INDEX)
+    i, j, is_there = i[:, None], j[:, None], is_there[:, None]
     at, tap_stride, row_stride = kept_at(products, n, i, j, rows, cols, TAPS, S, POINTS_LAST, INDEX)
-    cell_logits = tl.zeros_like(inside).to(ACC)
-    cell_gate = tl.zeros_like(i).to(ACC)
+    cells = j + tl.arange(0, CELLS)[None, :]
+    a, b = tl.minimum(i, H - 1), tl.minimum(cells, W - 1)
+    inside = to_points(is_inside(a, b, H, W, K, LEVELS), VECTOR)
+    cell_logits = tl.zeros((GROUPS, 2**LEVELS, CELLS), ACC)
+    cell_gate = tl.zeros((GROUPS, CELLS), ACC)
     logits += n * logits_strides[0]
     if logits_de is not None:
         logits_de += n * logits_de_strides[0] + a * logits_de_strides[2] + b * logits_de_strides[3]
-        low = load_taps(logits_de, logits_de_strides[1], TAPS, LEVELS, POINTS_LAST, INDEX).to(ACC)
+        low = load_taps(logits_de, logits_de_strides[1], TAPS, LEVELS, POINTS_LAST, False, INDEX)
+        low = to_points(low.to(ACC), VECTOR)
     if gate is not None:
         gate += n * gate_strides[0] + a * gate_strides[2] + b * gate_strides[3]
         opened = sigmoid(tl.load(gate).to(ACC))
+        closed = to_points(1 - opened, VECTOR)
         gate_at, _, gate_row_stride = kept_at(
             gate_products, n, i, j, rows, cols, 1, S, POINTS_LAST, INDEX
         )
 
-    for phase in range(S * S):
-        row, col = i * S + phase // S, j * S + phase % S
-        is_point = is_cell & (row < h) & (col < w)
+    for first in range(0, S * POINTS, VECTOR):
+        point = first + tl.arange(0, VECTOR)[None, :]
+        r, k = point // POINTS, point % POINTS
+        row, col = i * S + r, j * S + k
+        is_point = is_there & (row < h) & (col < w)
         row, col = tl.minimum(row, h - 1), tl.minimum(col, w - 1)
         points = logits + row * logits_strides[2] + col * logits_strides[3]
-        kernels = load_taps(points, logits_strides[1], TAPS, LEVELS, POINTS_LAST, INDEX).to(ACC)
+        kernels = load_taps(
+            points, logits_strides[1], TAPS, LEVELS, POINTS_LAST, POINTS_LAST, INDEX
+        ).to(ACC)
         if logits_de is not None:
             kernels += low
         if SOFTMAX:
             kernels = softmax(kernels, TAPS, LEVELS)
-        points = at + phase // S * row_stride + phase % S
-        x = load_taps(points, tap_stride, TAPS, LEVELS, POINTS_LAST, INDEX)
-        x = tl.where(inside & is_point[:, None], x, 0.0)
-        inner = tl.sum(tl.where(is_point[:, None], kernels * x, 0.0), axis=1)
+        points = at + r * row_stride + k
+        x = load_taps(points, tap_stride, TAPS, LEVELS, POINTS_LAST, True, INDEX)
+        x = tl.where(inside & is_point[:, None, :], x, 0.0)
+        inner = tl.sum(tl.where(is_point[:, None, :], kernels * x, 0.0), axis=1)
         if gate is not None:
-            product = tl.load(gate_at + phase // S * gate_row_stride + phase % S)
-            cell_gate += tl.where(is_point, product - inner, 0.0)
+            product = tl.load(gate_at + r * gate_row_stride + k)
+            cell_gate += to_cells(tl.where(is_point, product - inner, 0.0), CELLS)
         if SOFTMAX:
-            x = kernels * (x - inner[:, None])
+            x = kernels * (x - inner[:, None, :])
         if gate is not None:
-            x *= (1 - opened)[:, None]
-            kernels *= (1 - opened)[:, None]
+            x *= closed[:, None, :]
+            kernels *= closed[:, None, :]
         if logits_de is not None:
-            cell_logits += tl.where(is_point[:, None], x, 0.0)
+            cell_logits += to_cells(tl.where(is_point[:, None, :], x, 0.0), CELLS)
         if grad_logits is not None:
             to = grad_logits + n * grad_logits_strides[0]
             to += row * grad_logits_strides[2] + col * grad_logits_strides[3]
-            store_taps(to, grad_logits_strides[1], x, is_point, TAPS, LEVELS, POINTS_LAST, INDEX)
-        kernels = tl.where(inside & is_point[:, None], kernels, 0.0)
+            mask = is_point
+            if POINTS_LAST:  # one for a vector, whose points are there or are not
+                mask = is_there & (i * S + first // POINTS < h) & (j * S + first % POINTS < w)
+            stride = grad_logits_strides[1]
+            store_taps(to, stride, x, mask, TAPS, LEVELS, POINTS_LAST, POINTS_LAST, INDEX)
+        kernels = tl.where(inside & is_point[:, None, :], kernels, 0.0)
         tl.debug_barrier()  # another thread may still have to load what is written here
-        store_taps(points, tap_stride, kernels, is_cell, TAPS, LEVELS, POINTS_LAST, INDEX)
+        store_taps(points, tap_stride, kernels, is_there, TAPS, LEVELS, POINTS_LAST, True, INDEX)
 
+    is_there = is_there & (cells < cols)
     if grad_gate is not None:
-        grad_gate += n * grad_gate_strides[0] + i * grad_gate_strides[2] + j * grad_gate_strides[3]
-        tl.store(grad_gate, cell_gate * opened * (1 - opened), mask=is_cell)
+        to = grad_gate + n * grad_gate_strides[0]
+        to += i * grad_gate_strides[2] + cells * grad_gate_strides[3]
+        tl.store(to, cell_gate * opened * (1 - opened), mask=is_there)
     if grad_logits_de is not None:
         to = grad_logits_de + n * grad_logits_de_strides[0]
-        to += i * grad_logits_de_strides[2] + j * grad_logits_de_strides[3]
+        to += i * grad_logits_de_strides[2] + cells * grad_logits_de_strides[3]
         stride = grad_logits_de_strides[1]
-        store_taps(to, stride, cell_logits, is_cell, TAPS, LEVELS, POINTS_LAST, INDEX)
+        store_taps(to, stride, cell_logits, is_there, TAPS, LEVELS, POINTS_LAST, False, INDEX)
 
 
 @triton.jit

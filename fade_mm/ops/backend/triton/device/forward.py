@@ -80,7 +80,7 @@ def forward(
             keep_kernels_by_cell(
                 kept, logits, logits_strides, logits_de, logits_de_strides, gate, gate_strides,
                 n, i, j + q, rows, cols, h, w, H, W,
-                K, S, SOFTMAX, POINTS_LAST, ACC, INDEX, LEVELS,
+                K, S, SOFTMAX, ACC, INDEX, LEVELS,
             )  # fmt: skip
     tl.debug_barrier()
 

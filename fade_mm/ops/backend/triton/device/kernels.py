@@ -12,7 +12,7 @@ point or where a tap reads outside of ``de``, and times ``1 - sigmoid(gate)`` if
 import triton
 import triton.language as tl
 
-from .geometry import load_vector, scalars_at
+from .geometry import load_vector
 
 
 @triton.jit
@@ -22,19 +22,48 @@ def sigmoid(x):
 
 @triton.jit
 def softmax(x, TAPS: tl.constexpr, LEVELS: tl.constexpr):
-    """The softmax along the last of two axes."""
-    x = tl.where((tl.arange(0, 2**LEVELS) < TAPS)[None, :], x, float('-inf'))
-    x = tl.exp(x - tl.max(x, axis=1)[:, None])
-    return x * (1 / tl.sum(x, axis=1))[:, None]
+    """The softmax over the taps."""
+    x = tl.where((tl.arange(0, 2**LEVELS) < TAPS)[None, :, None], x, float('-inf'))
+    x = tl.exp(x - tl.max(x, axis=1)[:, None, :])
+    return x * (1 / tl.sum(x, axis=1))[:, None, :]
 
 
 @triton.jit
 def is_inside(a, b, H, W, K: tl.constexpr, LEVELS: tl.constexpr):
     """Whether each tap reads inside of ``de``."""
     tap = tl.arange(0, 2**LEVELS)
-    u = a[:, None] + (tap // K - K // 2)[None, :]
-    v = b[:, None] + (tap % K - K // 2)[None, :]
+    u = a[:, None, :] + (tap // K - K // 2)[None, :, None]
+    v = b[:, None, :] + (tap % K - K // 2)[None, :, None]
     return (u >= 0) & (u < H) & (v >= 0) & (v < W)
+
+
+@triton.jit
+def taps_at(
+    points,
+    stride,
+    LEVELS: tl.constexpr,
+    POINTS_LAST: tl.constexpr,
+    IS_VECTOR: tl.constexpr,
+    INDEX: tl.constexpr,
+):
+    """Pointers to all taps, from those to the first one of points, and the taps' numbers.
+
+    Taps are the first axis where `POINTS_LAST`, else the second. `IS_VECTOR`: the points of a group
+    are aligned neighbours in memory. (Triton takes such hints where pointers are made, so not from
+    a function that is given them.)
+    """
+    COUNT: tl.constexpr = points.shape[1]
+    SIZE: tl.constexpr = points.dtype.element_ty.primitive_bitwidth // 8
+    tap = tl.arange(0, 2**LEVELS)
+    tap = tap[:, None, None] if POINTS_LAST else tap[None, :, None]
+    pointers = tl.expand_dims(points, 0 if POINTS_LAST else 1) + tap.to(INDEX) * stride
+    if IS_VECTOR and COUNT > 1:
+        pointers = tl.multiple_of(tl.max_contiguous(pointers, (1, 1, COUNT)), (1, 1, COUNT * SIZE))
+    elif POINTS_LAST and COUNT > 1:
+        pointers = tl.multiple_of(tl.max_contiguous(pointers, (1, 1, 2)), (1, 1, 1))
+    elif POINTS_LAST:
+        pointers = tl.multiple_of(tl.max_contiguous(pointers, (1, 2, 1)), (1, 1, 1))
+    return pointers, tap
 
 
 @triton.jit
@@ -44,14 +73,13 @@ def load_taps(
     TAPS: tl.constexpr,
     LEVELS: tl.constexpr,
     POINTS_LAST: tl.constexpr,
+    IS_VECTOR: tl.constexpr,
     INDEX: tl.constexpr,
 ):
-    """All taps at one-axis pointers to the first."""
-    AXIS: tl.constexpr = 0 if POINTS_LAST else 1
-    tap = tl.expand_dims(tl.arange(0, 2**LEVELS), 1 - AXIS)
-    at = scalars_at(tl.expand_dims(points, AXIS) + tap.to(INDEX) * stride, POINTS_LAST)
+    """All taps, from pointers to the first one of points: [group, tap, point]."""
+    at, tap = taps_at(points, stride, LEVELS, POINTS_LAST, IS_VECTOR, INDEX)
     x = tl.load(at, mask=tap < TAPS, other=0.0)
-    return tl.permute(x, (1, 0)) if POINTS_LAST else x
+    return tl.permute(x, (1, 0, 2)) if POINTS_LAST else x
 
 
 @triton.jit
@@ -63,14 +91,14 @@ def store_taps(
     TAPS: tl.constexpr,
     LEVELS: tl.constexpr,
     POINTS_LAST: tl.constexpr,
+    IS_VECTOR: tl.constexpr,
     INDEX: tl.constexpr,
 ):
     """The inverse of `load_taps`."""
-    AXIS: tl.constexpr = 0 if POINTS_LAST else 1
-    tap = tl.expand_dims(tl.arange(0, 2**LEVELS), 1 - AXIS)
-    at = scalars_at(tl.expand_dims(points, AXIS) + tap.to(INDEX) * stride, POINTS_LAST)
-    x = tl.permute(x, (1, 0)) if POINTS_LAST else x
-    tl.store(at, x.to(points.dtype.element_ty), mask=(tap < TAPS) & tl.expand_dims(mask, AXIS))
+    at, tap = taps_at(points, stride, LEVELS, POINTS_LAST, IS_VECTOR, INDEX)
+    x = tl.permute(x, (1, 0, 2)) if POINTS_LAST else x
+    mask = (tap < TAPS) & tl.expand_dims(mask, 0 if POINTS_LAST else 1)
+    tl.store(at, x.to(points.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -155,38 +183,42 @@ def keep_kernels_by_cell(
     K: tl.constexpr,
     S: tl.constexpr,
     SOFTMAX: tl.constexpr,
-    POINTS_LAST: tl.constexpr,
     ACC: tl.constexpr,
     INDEX: tl.constexpr,
     LEVELS: tl.constexpr,
 ):
-    """Compute and keep the kernels of cells ``(i, j)``, of which many threads share each."""
+    """Compute and keep the kernels of cells ``(i, j)``, of which many threads share each.
+
+    For not `POINTS_LAST`: neighbouring threads have neighbouring taps.
+    """
     TAPS: tl.constexpr = K * K
-    at, tap_stride, row_stride = kept_at(kept, n, i, j, rows, cols, TAPS, S, POINTS_LAST, INDEX)
+    VECTOR: tl.constexpr = min(S * S & -(S * S), 128 // ACC.primitive_bitwidth)
+    i, j = i[:, None], j[:, None]
+    at, tap_stride, _ = kept_at(kept, n, i, j, rows, cols, TAPS, S, False, INDEX)
     a, b = tl.minimum(i, H - 1), tl.minimum(j, W - 1)
     inside = is_inside(a, b, H, W, K, LEVELS)
     logits += n * logits_strides[0]
     if logits_de is not None:
         logits_de += n * logits_de_strides[0] + a * logits_de_strides[2] + b * logits_de_strides[3]
-        low = load_taps(logits_de, logits_de_strides[1], TAPS, LEVELS, POINTS_LAST, INDEX).to(ACC)
+        low = load_taps(logits_de, logits_de_strides[1], TAPS, LEVELS, False, False, INDEX).to(ACC)
     if gate is not None:
         gate += n * gate_strides[0] + a * gate_strides[2] + b * gate_strides[3]
         closed = 1 - sigmoid(tl.load(gate).to(ACC))
-    for phase in range(S * S):
+    for first in range(0, S * S, VECTOR):
+        phase = first + tl.arange(0, VECTOR)[None, :]
         row, col = i * S + phase // S, j * S + phase % S
         is_point = (row < h) & (col < w)
         row, col = tl.minimum(row, h - 1), tl.minimum(col, w - 1)
         points = logits + row * logits_strides[2] + col * logits_strides[3]
-        x = load_taps(points, logits_strides[1], TAPS, LEVELS, POINTS_LAST, INDEX).to(ACC)
+        x = load_taps(points, logits_strides[1], TAPS, LEVELS, False, False, INDEX).to(ACC)
         if logits_de is not None:
             x += low
         if SOFTMAX:
             x = softmax(x, TAPS, LEVELS)
         if gate is not None:
-            x *= closed[:, None]
-        x = tl.where(inside & is_point[:, None], x, 0.0)
-        points = at + phase // S * row_stride + phase % S
-        store_taps(points, tap_stride, x, i >= 0, TAPS, LEVELS, POINTS_LAST, INDEX)
+            x *= closed[:, None, :]
+        x = tl.where(inside & is_point[:, None, :], x, 0.0)
+        store_taps(at + phase, tap_stride, x, i >= 0, TAPS, LEVELS, False, True, INDEX)
 
 
 @triton.jit
