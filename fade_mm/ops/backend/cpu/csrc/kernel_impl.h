@@ -54,8 +54,8 @@ void backward(const Problem& p, const Tile& tile, T* memory) {
 
 template <class T>
 constexpr KernelsOf<T> kernels_of = {scratch_size<T>, forward<T>, backward<T>,
-                                         tile_columns<T>, multiply<T>,
-                                         sums_stride<T>, kPoints * kPanel<T>, correlate<T>};
+                                        tile_columns<T>, multiply<T>,
+                                        sums_stride<T>,  kPoints * kPanel<T>, correlate<T>};
 
 }  // namespace
 }  // namespace fade_mm

@@ -18,8 +18,8 @@ constexpr int kRows = kManyRegisters ? 8 : 4;  // that share a load of a panel
 constexpr int kVectors = 3;                    // of a panel, that share a load of the other factor
 template <class T>
 constexpr int64_t kPanel = kVectors * kLanes<T>;  // columns
-constexpr int64_t kAhead = 4;  // rows or vectors that are asked for before they are packed
-constexpr int64_t kPacked = 256 * 1024;           // bytes of a tile's panels, about
+constexpr int64_t kAhead = 4;            // rows or vectors that are asked for before they are packed
+constexpr int64_t kPacked = 256 * 1024;  // bytes of a tile's panels, about
 
 // R rows of a panel [depth][column]: to `sum`, that over the depth of `a` times the panel.
 template <class T, int R>
@@ -107,7 +107,8 @@ void pack_transposed(const T* from, int64_t stride, int64_t rows, int64_t points
     for (int64_t i = 0; i < kLanes<T>; ++i) store(to + (j + i) * kPanel<T>, x[i]);
   }
   for (; j < points; ++j)
-    for (int64_t i = 0; i < kLanes<T>; ++i) to[j * kPanel<T> + i] = i < rows ? from[i * stride + j] : 0;
+    for (int64_t i = 0; i < kLanes<T>; ++i)
+      to[j * kPanel<T> + i] = i < rows ? from[i * stride + j] : 0;
 }
 
 // Sums [row][column] over the points [begin, end) of one item.
