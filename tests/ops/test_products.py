@@ -78,6 +78,21 @@ def test_results_repeat_bit_for_bit(threads):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize('depth', [1, 64])
+def test_a_product_is_the_same_with_any_number_of_threads(depth):
+    torch.manual_seed(0)
+    a, b = torch.randn(25, depth), torch.randn(2, depth, 3000)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 7):
+            torch.set_num_threads(threads)
+            found.append(cpu.multiply(a, b))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(y, found[0]) for y in found)
+
+
 def test_not_a_number_concerns_its_own_column_alone():
     b = torch.ones(1, 3, 100)
     b[0, 1, 40] = torch.nan

@@ -61,8 +61,8 @@ struct KernelsOf {
   void (*forward)(const Problem&, const Tile&, T* scratch);
   void (*backward)(const Problem&, const Tile&, T* scratch);
   // Columns of a product's tiles; `scratch` is that many times its depth.
-  int64_t (*tile_columns)(const Product<T>&);
-  void (*multiply)(const Product<T>&, int64_t item, int64_t column, T* scratch);
+  int64_t (*tile_columns)(const Product<T>&, int64_t threads);
+  void (*multiply)(const Product<T>&, int64_t item, int64_t begin, int64_t end, T* scratch);
   // The rows of `sums` are that far apart; `scratch` is a panel.
   int64_t (*sums_stride)(const Correlation<T>&);
   int64_t panel_size;

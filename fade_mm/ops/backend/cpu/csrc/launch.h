@@ -46,9 +46,10 @@ bool for_tiles(int64_t tiles, int64_t threads, int64_t size, F f) {
 template <class T>
 bool run(const Product<T>& p, const KernelsOf<T>& kernels, int64_t threads) {
   if (!p.columns) return true;
-  const int64_t columns = kernels.tile_columns(p), across = ceil_div(p.columns, columns);
+  const int64_t columns = kernels.tile_columns(p, threads), across = ceil_div(p.columns, columns);
   return for_tiles<T>(p.batch * across, threads, columns * p.depth, [&](int64_t i, T* scratch) {
-    kernels.multiply(p, i / across, i % across * columns, scratch);
+    const int64_t begin = i % across * columns;
+    kernels.multiply(p, i / across, begin, std::min(begin + columns, p.columns), scratch);
   });
 }
 

@@ -5,6 +5,7 @@
 // - A tile writes its columns of the result, or its own sums, each once, and no others.
 // - Sums are taken over the depth in its order, in one accumulator per value, beginning with what
 //   is there, wherever tiles and vectors begin.
+// - Rows of the result are asked for before the arithmetic that hides their way into the cache.
 // - Panels are packed before they are read, since rows that lie a power of two apart would all fall
 //   on the same lines of a cache. Columns that there are not are zero in them.
 #pragma once
@@ -35,23 +36,19 @@ inline void add_products(const T* a, int64_t a_row, int64_t a_depth, int64_t dep
   }
 }
 
-// How many panels of one depth make a tile.
+// Columns of a tile: whole panels, as many as it may pack, but some for each thread.
 template <class T>
-int64_t panels_of(int64_t depth) {
-  return max(kPacked / (depth * kPanel<T> * int64_t(sizeof(T))), 1);
+int64_t tile_columns(const Product<T>& p, int64_t threads) {
+  const int64_t panels = max(kPacked / (p.depth * kPanel<T> * int64_t(sizeof(T))), 1);
+  return min(panels * kPanel<T>, round_up((p.columns + threads - 1) / threads, kPanel<T>));
 }
 
+// The columns [begin, end) of one item's result.
 template <class T>
-int64_t tile_columns(const Product<T>& p) {
-  return min(panels_of<T>(p.depth) * kPanel<T>, round_up(p.columns, kPanel<T>));
-}
-
-// The columns of one item's result from `column` on, as many as a tile has.
-template <class T>
-void multiply(const Product<T>& p, int64_t item, int64_t column, T* panels) {
-  const int64_t columns = min(tile_columns(p), p.columns - column);
-  const T* b = p.b + item * p.depth * p.columns + column;
-  T* out = p.out + item * p.rows * p.columns + column;
+void multiply(const Product<T>& p, int64_t item, int64_t begin, int64_t end, T* panels) {
+  const int64_t columns = end - begin;
+  const T* b = p.b + item * p.depth * p.columns + begin;
+  T* out = p.out + item * p.rows * p.columns + begin;
   const int64_t size = p.depth * kPanel<T>;
   for (int64_t k = 0; k < p.depth; ++k)
     for (int64_t j = 0; j < columns; j += kPanel<T>) {
@@ -71,7 +68,10 @@ void multiply(const Product<T>& p, int64_t item, int64_t column, T* panels) {
       constexpr int R = block.value;
       V<T> sum[R][kVectors];
       for (int i = 0; i < R; ++i)
-        for (int v = 0; v < kVectors; ++v) sum[i][v] = V<T>{} + (p.bias ? p.bias[row + i] : 0);
+        for (int v = 0; v < kVectors; ++v) {
+          sum[i][v] = V<T>{} + (p.bias ? p.bias[row + i] : 0);
+          __builtin_prefetch(out + (row + i) * p.columns + j + v * kLanes<T>, 1);
+        }
       add_products<T, R>(p.a + row * p.a_row, p.a_row, p.a_depth, p.depth,
                          panels + j / kPanel<T> * size, sum);
       const int64_t count = min(columns - j, kPanel<T>);
