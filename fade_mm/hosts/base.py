@@ -133,7 +133,10 @@ class Host:
 
     def backbone_of(self, backbone: dict) -> str | None:
         """What tables call a backbone, e.g. ``'R50'``."""
-        is_resnet = type_name(backbone).startswith('ResNet') and 'depth' in backbone
+        kind = type_name(backbone)
+        if kind == 'MobileNetV2':
+            return kind
+        is_resnet = kind.startswith('ResNet') and 'depth' in backbone
         return f'R{backbone["depth"]}' if is_resnet else None
 
     # Data

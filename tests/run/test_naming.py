@@ -62,6 +62,12 @@ def of_mmdet(**model):
         (dict(type='a2u', num_groups=8), 'A2U'),
         (dict(type='fade', gating=False), 'FADE without gate'),
         (dict(type='fade', gating=False, embedding_dim=32), None),
+        (dict(type='fade', up_group=8), 'FADE with 8 groups'),
+        (dict(type='fade', up_group=1), 'FADE'),
+        (dict(type='carafe', up_group=2), 'CARAFE with 2 groups'),
+        (dict(type='fade', up_group=4, gating=False), 'FADE with 4 groups without gate'),
+        (dict(type='depthwise'), 'Depthwise 5x5'),
+        (dict(type='depthwise', kernel_size=3), None),
         (dict(type='fade', embedding_dim=32), None),
         (dict(type='deconv', kernel_size=5), None),
         (dict(type='somebody_elses'), None),
@@ -76,6 +82,8 @@ def test_nothing_is_guessed():
     two = of_mmdet(neck=dict(type='FPN'), decode_head=dict(type='mmseg.UPerHead'))
     assert upsampler_of(two) is None
     assert upsampler_of(of_mmdet(type='YOLOX')) is None
+    mobile = dict(type='MobileNetV2')
+    assert host_name(of_mmdet(type='MaskRCNN', backbone=mobile)) == 'Mask R-CNN MobileNetV2'
     resnet = dict(type='ResNet', depth=18)
     assert host_name(of_mmdet(type='RetinaNet', backbone=resnet)) == 'RetinaNet R18'
     assert host_name(of_mmdet(type='YOLOX', backbone=resnet)) is None

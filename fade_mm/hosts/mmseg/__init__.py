@@ -57,8 +57,6 @@ class MMSegHost(Host):
         return self.task if kinds.intersection(('IoUMetric', 'BoundaryIoUMetric')) else None
 
     def backbone_of(self, backbone: dict) -> str | None:
-        if type_name(backbone) == 'MobileNetV2':
-            return 'MobileNetV2'
         return super().backbone_of(backbone) or transformer_of(backbone)
 
     def class_heads(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
