@@ -22,6 +22,7 @@ COMMANDS = {  # each a file below tools/
     'convert-depth': 'dataset_converters/depth_from_8bit.py',
     'make-shapes': 'dataset_converters/make_shapes.py',
     'compare-depth': 'compare_depth.py',
+    'compare-masks': 'compare_masks.py',
     'compare-mattes': 'compare_mattes.py',
     'benchmark': 'benchmark_ops.py',
     'benchmark-onnx': 'benchmark_onnx.py',

@@ -12,7 +12,6 @@ from pathlib import Path
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 
@@ -21,9 +20,15 @@ from fade_mm.analysis.views import UpsamplerView, overlay, watch_upsamplers
 from fade_mm.hosts import host_of
 from fade_mm.hosts.matting.sample import UNKNOWN
 from fade_mm.hosts.matting.visualizer import grey
-from fade_mm.run.side_by_side import SideBySideParser, chosen, models_of, predicted, test_set_of
-
-GAP, CAPTION = 4, 24  # pixels
+from fade_mm.run.side_by_side import (
+    SideBySideParser,
+    captioned,
+    chosen,
+    models_of,
+    predicted,
+    test_set_of,
+    write_rows,
+)
 
 
 def stems_of(dataset) -> list[str]:
@@ -59,15 +64,6 @@ def finest_gate(views: dict[str, UpsamplerView]) -> UpsamplerView | None:
     return max(gated, key=lambda view: view.gate.size, default=None)
 
 
-def captioned(picture: np.ndarray, text: str) -> np.ndarray:
-    """A picture with a line of text above, and a gap on its right."""
-    height, width = picture.shape[:2]
-    tile = np.full((height + CAPTION, width + GAP, 3), 255, np.uint8)
-    tile[CAPTION:, :width] = picture
-    place = (2, CAPTION - 8)
-    return cv2.putText(tile, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
-
-
 def main() -> None:
     parser = SideBySideParser(__doc__)
     parser.add_argument(
@@ -100,13 +96,7 @@ def main() -> None:
             if view is not None:
                 drawn = overlay(picture, view.gate, opacity=0.8, content=view.content)
                 rows[place]['gate'] = [captioned(drawn[part], f'gate of {name}')]
-    lines = [np.hstack(row['tiles'] + row['gate']) for row in rows]
-    width = max(line.shape[1] for line in lines)
-    padded = [
-        np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in lines
-    ]
-    cv2.imwrite(str(args.out), np.vstack(padded))
-    print(f'written: {args.out}')
+    write_rows([row['tiles'] + row['gate'] for row in rows], args.out)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -19,6 +21,8 @@ from .config import check_weights, load_config
 from .models import init_model
 from .naming import upsampler_of
 from .tool import ToolParser
+
+_GAP, _CAPTION = 4, 24  # pixels
 
 
 class SideBySideParser(ToolParser):
@@ -101,3 +105,23 @@ def predicted(model: nn.Module, sample: dict) -> BaseDataElement:
     """What a model predicts for a sample of its data set."""
     with in_scope_of(model.cfg), torch.no_grad():
         return model.test_step(pseudo_collate([sample]))[0]
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """A picture with a line of text above, and a gap on its right."""
+    height, width = picture.shape[:2]
+    tile = np.full((height + _CAPTION, width + _GAP, 3), 255, np.uint8)
+    tile[_CAPTION:, :width] = picture
+    place = (2, _CAPTION - 8)
+    return cv2.putText(tile, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def write_rows(rows: list[list[np.ndarray]], path: Path) -> None:
+    """Write rows of pictures, each row of one height, as one picture."""
+    lines = [np.hstack(row) for row in rows]
+    width = max(line.shape[1] for line in lines)
+    padded = [
+        np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in lines
+    ]
+    cv2.imwrite(str(path), np.vstack(padded))
+    print(f'written: {path}')
