@@ -156,24 +156,41 @@ def test_vectors_match_definition(case, k):
     assert_matches_definition(arguments, step, grad=grad)
 
 
+def tiles_of(kernel, layout, itemsize):
+    """All tiles that a kernel has in the table, on any architecture."""
+    key = kernel, layout, itemsize
+    chosen = [of_arch[key] for of_arch in tiles.CHOSEN.values() if key in of_arch]
+    found = []
+    for tile in tiles.CANDIDATES[key] + chosen:
+        if tile not in found:
+            found.append(tile)
+    return found
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last], ids=str)
-def test_each_tile_of_the_table_computes_the_same(memory_format, monkeypatch):
+def test_each_tile_of_the_table_computes_the_same(memory_format, dtype, monkeypatch):
     """Groups, lanes and rows are cut in other ways, and some tiles are larger than the feature."""
-    arguments = make(4, 8, 2, 4, n=1, c=8, k=3, dtype=torch.float32)
+    arguments = make(4, 8, 2, 4, n=1, c=8, k=3, dtype=dtype)
     arguments = [x.detach().to(DEVICE, memory_format=memory_format) for x in arguments.values()]
-    grad = torch.randn(1, 8, 4, 8, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    grad = torch.randn(1, 8, 4, 8, generator=torch.Generator().manual_seed(1)).to(DEVICE, dtype)
     problem = Problem(*arguments, 2, True)
     expected = [backend.forward(problem), *backend.backward(problem, grad, [True] * 5)]
-    for index in range(2):
+    layout = tiles.LAYOUTS[memory_format == torch.channels_last]
+    used, kernels = set(), {key[0] for key in tiles.CANDIDATES}
+    every = {kernel: tiles_of(kernel, layout, dtype.itemsize) for kernel in kernels}
+    for index in range(max(map(len, every.values()))):
 
-        def choose(name, layout, itemsize, index=index):
-            candidates = tiles.CANDIDATES[name, layout, itemsize]
-            return candidates[min(index, len(candidates) - 1)]
+        def choose(*key, index=index):
+            chosen = min(index, len(tiles_of(*key)) - 1)
+            used.add((*key, chosen))
+            return tiles_of(*key)[chosen]
 
         monkeypatch.setattr(backend, '_chooser', lambda _, choose=choose: choose)
         found = [backend.forward(problem), *backend.backward(problem, grad, [True] * 5)]
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b)
+    assert len(used) == sum(map(len, every.values()))
 
 
 def test_results_repeat_bit_for_bit():
