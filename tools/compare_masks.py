@@ -1,21 +1,25 @@
 """A picture of the masks that models of instance segmentation predict.
 
 Each row is a picture of the test set: itself, its true masks, and what each model predicts with a
-score of at least --score, outlined. Green masks match a true one with an IoU of at least --iou, as
-COCO's metric matches them; red ones match none; yellow are the true masks that none matches. The
-line above counts green among true masks, and red. The pictures are spread evenly over the set,
-unless --pictures names others.
+score of at least --score, outlined. Green masks match a true one of their class with an IoU of at
+least --iou, as COCO's metric matches them; red ones match none; yellow are the true masks that none
+matches. The caption says how many are green, how many true masks there are, and how many are red;
+what lies in a crowd is left out. The pictures are spread evenly over the set, unless --pictures
+names others.
 """
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 import cv2
 import numpy as np
+from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.config import Config
 from pycocotools import mask as coco
+from torch import nn
 
 from fade_mm import run
 from fade_mm.hosts import host_of
@@ -37,28 +41,66 @@ def check_task(cfg: Config) -> None:
     task = host_of(cfg).task_of(cfg)
     if task != 'instance':
         raise run.SetupError(
-            f'{cfg.filename} is of {task}, not of instance segmentation: its test_evaluator has no '
-            "CocoMetric with metric='segm'"
+            f'{cfg.filename} is of {task or "no known task"}, not of instance segmentation'
         )
 
 
-def matched(masks: np.ndarray, truth: np.ndarray, crowds: np.ndarray, iou: float) -> tuple:
+@dataclass
+class Masks:
+    """Masks ``(N, h, w)``, uint8, and their classes ``(N,)``."""
+
+    masks: np.ndarray
+    labels: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> 'Masks':
+        return Masks(self.masks[chosen], self.labels[chosen])
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+def truth_of(dataset, index: int) -> tuple[np.ndarray, Masks, Masks]:
+    """A picture of a data set, BGR, its true masks and those of crowds."""
+    info = dataset.get_data_info(index)
+    if not all('mask' in x for x in info.get('instances', ())):
+        raise run.SetupError(f'the test set has no masks for {info["img_path"]}')
+    load = next(x for x in dataset.pipeline.transforms if hasattr(x, 'imdecode_backend'))
+    found = LoadAnnotations(with_bbox=True, with_mask=True)(load(info))
+    every = Masks(
+        found['gt_masks'].to_ndarray().astype(np.uint8), np.array(found['gt_bboxes_labels'], int)
+    )
+    is_crowd = np.array(found['gt_ignore_flags'], bool)
+    return found['img'], every[~is_crowd], every[is_crowd]
+
+
+def predictions_of(model: nn.Module, sample: dict, score: float) -> Masks:
+    """What a model predicts with a score of at least that, the best first."""
+    found = predicted(model, sample).pred_instances.cpu()
+    if 'masks' not in found:
+        raise run.SetupError(f'{type(model).__name__} predicts no masks')
+    found = found[found.scores >= score]
+    found = found[found.scores.argsort(descending=True)]
+    return Masks(found.masks.numpy().astype(np.uint8), found.labels.numpy())
+
+
+def matched(pred: Masks, truth: Masks, crowds: Masks, iou: float) -> tuple[np.ndarray, ...]:
     """Which masks match which, as COCO's metric decides: the best first, each true one once.
 
     Args:
-        masks: Predicted ones ``(N, h, w)``, uint8, the best first.
-        truth: True ones ``(M, h, w)``, uint8.
-        crowds: Of groups ``(C, h, w)``, uint8: what lies there is neither right nor wrong.
+        pred: Predicted ones, the best first.
+        truth: True ones.
+        crowds: Those of groups: what lies there is neither right nor wrong.
         iou: What it takes to match.
 
     Returns:
-        Whether each mask matches, whether it counts at all, and whether each true one is matched.
+        Whether each predicted mask matches, whether it counts at all, and whether each true one is
+        matched.
     """
-    every = _encoded(np.concatenate([truth, crowds]))
-    is_crowd = np.arange(len(every)) >= len(truth)
-    ious = coco.iou(_encoded(masks), every, is_crowd.astype(np.uint8))
-    ious = np.reshape(ious, (len(masks), len(every)))
-    matches, counts = np.zeros(len(masks), bool), np.ones(len(masks), bool)
+    is_crowd = [0] * len(truth) + [1] * len(crowds)
+    ious = coco.iou(_encoded(pred), _encoded(truth) + _encoded(crowds), is_crowd)
+    ious = np.reshape(ious, (len(pred), len(is_crowd)))
+    ious[pred.labels[:, None] != np.concatenate([truth.labels, crowds.labels])] = 0
+    matches, counts = np.zeros(len(pred), bool), np.ones(len(pred), bool)
     found = np.zeros(len(truth), bool)
     for i, row in enumerate(ious):
         free = np.where(found, -1, row[: len(truth)])
@@ -69,8 +111,8 @@ def matched(masks: np.ndarray, truth: np.ndarray, crowds: np.ndarray, iou: float
     return matches, counts, found
 
 
-def _encoded(masks: np.ndarray) -> list[dict]:
-    return coco.encode(np.asfortranarray(masks.transpose(1, 2, 0))) if len(masks) else []
+def _encoded(found: Masks) -> list[dict]:
+    return [coco.encode(np.asfortranarray(mask)) for mask in found.masks]
 
 
 def outlined(picture: np.ndarray, groups: list[tuple[np.ndarray, tuple]], zoom: int) -> np.ndarray:
@@ -88,6 +130,17 @@ def enlarged(picture: np.ndarray, zoom: int) -> np.ndarray:
     return picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
+def judged(
+    name: str, picture: np.ndarray, pred: Masks, truth: Masks, crowds: Masks, iou: float, zoom: int
+) -> np.ndarray:
+    """A picture with what a model predicted for it, outlined by whether it is right."""
+    matches, counts, found = matched(pred, truth, crowds, iou)
+    right, wrong = pred.masks[matches], pred.masks[~matches & counts]
+    groups = [(truth.masks[~found], YELLOW), (wrong, RED), (right, GREEN)]
+    text = f'{name}: {len(right)} of {len(truth)}, {len(wrong)} wrong'
+    return captioned(outlined(picture, groups, zoom), text)
+
+
 def main() -> None:
     parser = SideBySideParser(__doc__)
     parser.add_argument('--score', type=float, default=0.5, help='least score (default: 0.5)')
@@ -96,41 +149,29 @@ def main() -> None:
     parser.add_argument('--stretch', action='store_true', help='stretch the contrast of pictures')
     args = parser.parse_args()
     if args.zoom < 1 or not 0 < args.iou <= 1:
-        parser.error('--zoom must be positive, and --iou within 0 and 1')
-    rows = []
+        parser.error('--zoom must be at least 1, and --iou above 0 and at most 1')
+    rows = {}
     for name, cfg, model in models_of(args, check_task):
         dataset = test_set_of(cfg)
         paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
         stems = [Path(path).stem for path in paths]
-        for place, index in enumerate(chosen(stems, args.pictures, args.rows)):
-            result = predicted(model, dataset[index])
-            picture = cv2.imread(paths[index])
+        shown = chosen(stems, args.pictures, args.rows)
+        if rows and [stems[i] for i in shown] != list(rows):
+            raise run.SetupError(f'{cfg.filename} is tested on other pictures than the first model')
+        for index in shown:
+            picture, truth, crowds = truth_of(dataset, index)
             if args.stretch:
                 picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
-            truth, crowds = (
-                result.get(key).masks.to_ndarray().astype(np.uint8)
-                for key in ('gt_instances', 'ignored_instances')
-            )
-            if truth.shape[1:] != picture.shape[:2]:
-                raise run.SetupError(
-                    f'the true masks of {stems[index]} are of {truth.shape[2]}x{truth.shape[1]} '
-                    f'pixels and the picture of {picture.shape[1]}x{picture.shape[0]}; in the '
-                    'test pipeline, LoadAnnotations must come after Resize'
-                )
-            if place == len(rows):
-                shown = outlined(picture, [(truth, YELLOW)], args.zoom)
-                tiles = [captioned(enlarged(picture, args.zoom), stems[index])]
-                rows.append([*tiles, captioned(shown, f'truth: {len(truth)}')])
-            kept = result.pred_instances.cpu()
-            kept = kept[kept.scores >= args.score]
-            kept = kept[kept.scores.argsort(descending=True)]
-            masks = kept.masks.numpy().astype(np.uint8)
-            matches, counts, found = matched(masks, truth, crowds, args.iou)
-            wrong = masks[~matches & counts]
-            groups = [(truth[~found], YELLOW), (wrong, RED), (masks[matches], GREEN)]
-            text = f'{name}: {matches.sum()} of {len(truth)}, {len(wrong)} wrong'
-            rows[place].append(captioned(outlined(picture, groups, args.zoom), text))
-    write_rows(rows, args.out)
+            if stems[index] not in rows:
+                outlines = outlined(picture, [(truth.masks, YELLOW)], args.zoom)
+                rows[stems[index]] = [
+                    captioned(enlarged(picture, args.zoom), stems[index]),
+                    captioned(outlines, f'truth: {len(truth)}'),
+                ]
+            pred = predictions_of(model, dataset[index], args.score)
+            tile = judged(name, picture, pred, truth, crowds, args.iou, args.zoom)
+            rows[stems[index]].append(tile)
+    write_rows(list(rows.values()), args.out)
 
 
 if __name__ == '__main__':

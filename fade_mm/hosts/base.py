@@ -135,7 +135,7 @@ class Host:
         """What tables call a backbone, e.g. ``'R50'``."""
         kind = type_name(backbone)
         if kind == 'MobileNetV2':
-            return kind
+            return kind if backbone.get('widen_factor', 1) == 1 else None
         is_resnet = kind.startswith('ResNet') and 'depth' in backbone
         return f'R{backbone["depth"]}' if is_resnet else None
 

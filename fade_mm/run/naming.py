@@ -41,10 +41,6 @@ UPSAMPLERS = {  # presets, by what tables call them
 _ALSO = {'IndexNet': 'indexnet_matting', 'Depthwise 5x5': 'depthwise'}
 # Left over by a host; a branch that A2U never uses; what divides the channels of a narrow host.
 _NOT_IN_NAMES = ('mode', 'downsampling', 'num_groups')
-_VARIANTS = (  # arguments with values that add to a name
-    ('gating', (False,), 'without gate'),
-    ('up_group', range(2, 1000), 'with {} groups'),
-)
 _DATA = {  # by the folder
     'ADEChallengeData2016': 'ADE20K',
     'bccd': 'BCCD',
@@ -96,10 +92,13 @@ def data_of(dataloader: dict | None) -> str | None:
 
 
 def _name_of(upsampler: dict) -> str | None:
-    for key, values, suffix in _VARIANTS:
-        if upsampler.get(key) in values:
-            name = _name_of({other: x for other, x in upsampler.items() if other != key})
-            return f'{name} {suffix.format(upsampler[key])}' if name else None
+    if upsampler.get('gating') is False:
+        name = _name_of({key: x for key, x in upsampler.items() if key != 'gating'})
+        return f'{name} without gate' if name else None
+    groups = upsampler.get('up_group', 1)
+    if groups > 1:
+        name = _name_of({**upsampler, 'up_group': 1})
+        return f'{name} with {groups} groups' if name else None
     spelled_out = _spelled_out(upsampler)
     named = [*UPSAMPLERS.items(), *_ALSO.items()]
     return next((name for name, x in named if _spelled_out(dict(type=x)) == spelled_out), None)

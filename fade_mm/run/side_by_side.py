@@ -92,6 +92,8 @@ def chosen(stems: list[str], names: list[str] | None, rows: int) -> list[int]:
     Raises:
         SetupError: there is no picture of a name.
     """
+    if not stems:
+        raise SetupError('the test set has no pictures')
     if not names:
         count = min(rows, len(stems))
         return [int((i + 0.5) * len(stems) / count) for i in range(count)]
@@ -110,10 +112,11 @@ def predicted(model: nn.Module, sample: dict) -> BaseDataElement:
 def captioned(picture: np.ndarray, text: str) -> np.ndarray:
     """A picture with a line of text above, and a gap on its right."""
     height, width = picture.shape[:2]
-    tile = np.full((height + _CAPTION, width + _GAP, 3), 255, np.uint8)
+    font = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+    wide = max(width, 2 + cv2.getTextSize(text, *font, 1)[0][0])
+    tile = np.full((height + _CAPTION, wide + _GAP, 3), 255, np.uint8)
     tile[_CAPTION:, :width] = picture
-    place = (2, _CAPTION - 8)
-    return cv2.putText(tile, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return cv2.putText(tile, text, (2, _CAPTION - 8), *font, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def write_rows(rows: list[list[np.ndarray]], path: Path) -> None:
@@ -123,5 +126,6 @@ def write_rows(rows: list[list[np.ndarray]], path: Path) -> None:
     padded = [
         np.pad(x, ((0, 0), (0, width - x.shape[1]), (0, 0)), constant_values=255) for x in lines
     ]
-    cv2.imwrite(str(path), np.vstack(padded))
+    if not cv2.imwrite(str(path), np.vstack(padded)):
+        raise SetupError(f'{path} cannot be written')
     print(f'written: {path}')

@@ -65,6 +65,7 @@ def of_mmdet(**model):
         (dict(type='fade', up_group=8), 'FADE with 8 groups'),
         (dict(type='fade', up_group=1), 'FADE'),
         (dict(type='carafe', up_group=2), 'CARAFE with 2 groups'),
+        (dict(type='fade', up_group=0), None),
         (dict(type='fade', up_group=4, gating=False), 'FADE with 4 groups without gate'),
         (dict(type='depthwise'), 'Depthwise 5x5'),
         (dict(type='depthwise', kernel_size=3), None),
@@ -84,6 +85,8 @@ def test_nothing_is_guessed():
     assert upsampler_of(of_mmdet(type='YOLOX')) is None
     mobile = dict(type='MobileNetV2')
     assert host_name(of_mmdet(type='MaskRCNN', backbone=mobile)) == 'Mask R-CNN MobileNetV2'
+    narrow = dict(mobile, widen_factor=0.5)
+    assert host_name(of_mmdet(type='MaskRCNN', backbone=narrow)) is None
     resnet = dict(type='ResNet', depth=18)
     assert host_name(of_mmdet(type='RetinaNet', backbone=resnet)) == 'RetinaNet R18'
     assert host_name(of_mmdet(type='YOLOX', backbone=resnet)) is None

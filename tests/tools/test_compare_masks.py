@@ -1,5 +1,6 @@
 """The tool that lays masks of models side by side, on generated shapes."""
 
+import json
 import runpy
 
 import cv2
@@ -12,55 +13,100 @@ from tests.tools import BCCD, ROOT, SHAPES, config, run
 
 
 @pytest.fixture(scope='module')
-def matched():
-    return runpy.run_path(str(ROOT / 'tools/compare_masks.py'))['matched']
+def tool():
+    return runpy.run_path(str(ROOT / 'tools/compare_masks.py'))
 
 
-def squares(*corners, side=10):
-    masks = np.zeros((len(corners), 40, 40), np.uint8)
-    for mask, (top, left) in zip(masks, corners, strict=True):
-        mask[top : top + side, left : left + side] = 1
-    return masks
+@pytest.fixture
+def squares(tool):
+    def make(*corners, side=10, labels=None):
+        masks = np.zeros((len(corners), 40, 40), np.uint8)
+        for mask, (top, left) in zip(masks, corners, strict=True):
+            mask[top : top + side, left : left + side] = 1
+        return tool['Masks'](masks, np.array(labels or [0] * len(corners), int))
+
+    return make
 
 
-def test_the_best_masks_match_first_and_each_true_one_once(matched):
+def test_the_best_masks_match_first_and_each_true_one_once(tool, squares):
     truth = squares((0, 0), (20, 20), (0, 25))
-    masks = squares((0, 1), (0, 0), (21, 20), (29, 0))  # an IoU of 9/11, 1, 9/11, 0
-    matches, counts, found = matched(masks, truth, squares(), 0.75)
+    pred = squares((0, 1), (0, 0), (21, 20), (29, 0))  # an IoU of 9/11, 1, 9/11, 0
+    matches, counts, found = tool['matched'](pred, truth, squares(), 0.75)
     assert matches.tolist() == [True, False, True, False]
     assert found.tolist() == [True, True, False]
     assert counts.all()
-    assert not matched(masks, truth, squares(), 0.9)[0][[0, 2]].any()
+    assert not tool['matched'](pred, truth, squares(), 0.9)[0][[0, 2]].any()
 
 
-def test_what_lies_in_a_crowd_does_not_count(matched):
-    masks = squares((2, 2), (20, 20))
-    matches, counts, found = matched(masks, squares(), squares((0, 0), side=20), 0.75)
+def test_a_mask_of_another_class_is_wrong(tool, squares):
+    truth, pred = squares((0, 0), labels=[1]), squares((0, 0), (0, 0), labels=[0, 1])
+    matches, counts, found = tool['matched'](pred, truth, squares((0, 0)), 0.75)
+    assert matches.tolist() == [False, True]
+    assert counts.tolist() == [False, True]  # the first lies in a crowd of its class
+    assert found.tolist() == [True]
+    counts = tool['matched'](pred, truth, squares((0, 0), labels=[2]), 0.75)[1]
+    assert counts.all()
+
+
+def test_what_lies_in_a_crowd_does_not_count(tool, squares):
+    pred = squares((2, 2), (20, 20))
+    matches, counts, found = tool['matched'](pred, squares(), squares((0, 0), side=20), 0.75)
     assert not matches.any()
     assert counts.tolist() == [False, True]
     assert found.size == 0
 
 
-def test_without_masks_nothing_matches(matched):
-    matches, counts, found = matched(squares(), squares((0, 0)), squares(), 0.5)
+def test_without_masks_nothing_matches(tool, squares):
+    matches, counts, found = tool['matched'](squares(), squares((0, 0)), squares(), 0.5)
     assert (matches.size, counts.size, found.tolist()) == (0, 0, [False])
 
 
-def test_models_are_laid_side_by_side(tmp_path):
-    data, out, weights = tmp_path / 'shapes', tmp_path / 'masks.png', tmp_path / 'fresh.pth'
+def test_right_wrong_and_missed_have_their_colours(tool, squares):
+    truth, pred = squares((0, 0), (20, 0)), squares((0, 0), (0, 20))
+    picture = np.zeros((40, 40, 3), np.uint8)
+    tile = tool['judged']('a', picture, pred, truth, squares(), 0.75, 2)[24:, :80]
+    found = {place: tuple(tile[2 * place[0], 2 * place[1]]) for place in [(0, 0), (0, 20), (20, 0)]}
+    colours = (tool[name] for name in ('GREEN', 'RED', 'YELLOW'))
+    assert found == dict(zip([(0, 0), (0, 20), (20, 0)], colours, strict=True))
+    assert not tile[10, 10].any()  # within
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """A config, fresh weights and options, and the annotations of two generated pictures."""
+    data, weights, cfg = tmp_path / 'shapes', tmp_path / 'fresh.pth', config(SHAPES, 'fade')
     run('dataset_converters/make_shapes', data, '--images', 12, '--size', 32)
-    cfg = config(SHAPES, 'fade')
-    options = ['model.test_cfg.rcnn.score_thr=0', f'test_dataloader.dataset.data_root={data}']
     torch.manual_seed(0)
     torch.save(dict(state_dict=build_model(load_config(str(cfg))).state_dict()), weights)
-    pair, options = (cfg, weights), ['--score', 0, '--cfg-options', *options]
-    run('compare_masks', *pair, *pair, '--out', out, '--rows', 2, *options)
-    # 4 tiles of 32 and a gap of 4; 2 rows, with captions of 24
-    assert cv2.imread(str(out)).shape == (2 * (32 + 24), 4 * (32 + 4), 3)
-    name = next((data / 'images/validation').iterdir()).stem
-    run('compare_masks', *pair, '--out', out, '--pictures', name, '--zoom', 3, *options)
-    assert cv2.imread(str(out)).shape == (3 * 32 + 24, 3 * (3 * 32 + 4), 3)
+    options = ['model.test_cfg.rcnn.score_thr=0', f'test_dataloader.dataset.data_root={data}']
+    options = ['--score', 0, '--cfg-options', *options]
+    return (cfg, weights), options, data / 'annotations/instances_validation.json'
+
+
+def test_models_are_laid_side_by_side(shapes, tmp_path, capsys):
+    pair, options, annotations = shapes
+    out = tmp_path / 'masks.png'
+    run('compare_masks', *pair, *pair, '--out', out, '--rows', 2, '--zoom', 9, *options)
+    # 4 tiles of 9 * 32 and a gap of 4; 2 rows, with captions of 24
+    assert cv2.imread(str(out)).shape == (2 * (9 * 32 + 24), 4 * (9 * 32 + 4), 3)
+    content = json.loads(annotations.read_text())
+    name = content['images'][0]['file_name'].rpartition('.')[0]
+    only = ['--out', out, '--pictures', name, '--stretch', *options]
+    run('compare_masks', *pair, *only)
+    first = cv2.imread(str(out))
+    assert first.shape[0] == 32 + 24
+
+    run('compare_masks', *pair, *only, 'test_dataloader.dataset.pipeline.2.with_mask=False')
+    assert np.array_equal(cv2.imread(str(out)), first)  # the data set has them all the same
+
     with pytest.raises(SystemExit, match=r'is of detection, not of instance segmentation'):
-        run('compare_masks', config(BCCD, 'fade'), weights, '--out', out)
+        run('compare_masks', config(BCCD, 'fade'), pair[1], '--out', out)
     with pytest.raises(SystemExit):
         run('compare_masks', *pair, '--out', out, '--iou', 2)
+    assert '--iou above 0 and at most 1' in capsys.readouterr().err
+
+    for instance in content['annotations']:
+        del instance['segmentation']
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=r'the test set has no masks for .*jpg'):
+        run('compare_masks', *pair, *only)

@@ -5,7 +5,6 @@
 // - A tile writes its columns of the result, or its own sums, each once, and no others.
 // - Sums are taken over the depth in its order, in one accumulator per value, beginning with what
 //   is there, wherever tiles and vectors begin.
-// - Rows of the result are asked for before the arithmetic that hides their way into the cache.
 // - Panels are packed before they are read, since rows that lie a power of two apart would all fall
 //   on the same lines of a cache. Columns that there are not are zero in them.
 #pragma once
@@ -36,11 +35,11 @@ inline void add_products(const T* a, int64_t a_row, int64_t a_depth, int64_t dep
   }
 }
 
-// Columns of a tile: whole panels, as many as it may pack, but some for each thread.
+// Columns of a tile: whole panels, as many as it may pack, but no more than a thread's share.
 template <class T>
 int64_t tile_columns(const Product<T>& p, int64_t threads) {
   const int64_t panels = max(kPacked / (p.depth * kPanel<T> * int64_t(sizeof(T))), 1);
-  return min(panels * kPanel<T>, round_up((p.columns + threads - 1) / threads, kPanel<T>));
+  return min(panels * kPanel<T>, round_up((p.batch * p.columns + threads - 1) / threads, kPanel<T>));
 }
 
 // The columns [begin, end) of one item's result.
@@ -66,15 +65,16 @@ void multiply(const Product<T>& p, int64_t item, int64_t begin, int64_t end, T* 
   for (int64_t j = 0; j < columns; j += kPanel<T>)
     in_blocks<kRows>(0, p.rows, [&](int64_t row, auto block) {
       constexpr int R = block.value;
+      const int64_t count = min(columns - j, kPanel<T>);
       V<T> sum[R][kVectors];
       for (int i = 0; i < R; ++i)
         for (int v = 0; v < kVectors; ++v) {
           sum[i][v] = V<T>{} + (p.bias ? p.bias[row + i] : 0);
-          __builtin_prefetch(out + (row + i) * p.columns + j + v * kLanes<T>, 1);
+          if (v * kLanes<T> < count)  // the arithmetic hides its way into the cache
+            __builtin_prefetch(out + (row + i) * p.columns + j + v * kLanes<T>, 1);
         }
       add_products<T, R>(p.a + row * p.a_row, p.a_row, p.a_depth, p.depth,
                          panels + j / kPanel<T> * size, sum);
-      const int64_t count = min(columns - j, kPanel<T>);
       for (int i = 0; i < R; ++i) {
         T* to = out + (row + i) * p.columns + j;
         if (count == kPanel<T>)
