@@ -45,7 +45,7 @@ bool for_tiles(int64_t tiles, int64_t threads, int64_t size, F f) {
 
 template <class T>
 bool run(const Product<T>& p, const KernelsOf<T>& kernels, int64_t threads) {
-  if (!p.columns) return true;
+  if (!p.batch || !p.columns) return true;
   const int64_t columns = kernels.tile_columns(p, threads), across = ceil_div(p.columns, columns);
   return for_tiles<T>(p.batch * across, threads, columns * p.depth, [&](int64_t i, T* scratch) {
     const int64_t begin = i % across * columns;
