@@ -16,7 +16,6 @@ warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
 import cv2
 import numpy as np
-from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.config import Config
 from pycocotools import mask as coco
 from torch import nn
@@ -57,20 +56,6 @@ class Masks:
 
     def __len__(self) -> int:
         return len(self.masks)
-
-
-def truth_of(dataset, index: int) -> tuple[np.ndarray, Masks, Masks]:
-    """A picture of a data set, BGR, its true masks and those of crowds."""
-    info = dataset.get_data_info(index)
-    if not all('mask' in x for x in info.get('instances', ())):
-        raise run.SetupError(f'the test set has no masks for {info["img_path"]}')
-    load = next(x for x in dataset.pipeline.transforms if hasattr(x, 'imdecode_backend'))
-    found = LoadAnnotations(with_bbox=True, with_mask=True)(load(info))
-    every = Masks(
-        found['gt_masks'].to_ndarray().astype(np.uint8), np.array(found['gt_bboxes_labels'], int)
-    )
-    is_crowd = np.array(found['gt_ignore_flags'], bool)
-    return found['img'], every[~is_crowd], every[is_crowd]
 
 
 def predictions_of(model: nn.Module, sample: dict, score: float) -> Masks:
@@ -159,7 +144,8 @@ def main() -> None:
         if rows and [stems[i] for i in shown] != list(rows):
             raise run.SetupError(f'{cfg.filename} is tested on other pictures than the first model')
         for index in shown:
-            picture, truth, crowds = truth_of(dataset, index)
+            picture, *every, is_crowd = host_of(cfg).true_masks(dataset, index)
+            truth, crowds = Masks(*every)[~is_crowd], Masks(*every)[is_crowd]
             if args.stretch:
                 picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
             if stems[index] not in rows:

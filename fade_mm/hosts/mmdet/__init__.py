@@ -104,6 +104,27 @@ class MMDetHost(Host):
     def backbone_of(self, backbone: dict) -> str | None:
         return super().backbone_of(backbone) or transformer_of(backbone)
 
+    def true_masks(self, dataset, index: int) -> tuple[np.ndarray, ...]:
+        """What a data set has for a picture, whatever its pipeline makes of it.
+
+        Returns:
+            The picture ``(h, w, 3)``, BGR; masks ``(N, h, w)``, uint8; their classes; and whether
+            they are of crowds.
+        """
+        from mmdet.datasets.transforms import LoadAnnotations
+
+        info = dataset.get_data_info(index)
+        if not all('mask' in x for x in info.get('instances', ())):
+            raise SetupError(f'the test set has no masks for {info["img_path"]}')
+        load = next(x for x in dataset.pipeline.transforms if hasattr(x, 'imdecode_backend'))
+        found = LoadAnnotations(with_bbox=True, with_mask=True)(load(info))
+        return (
+            found['img'],
+            found['gt_masks'].to_ndarray().astype(np.uint8),
+            np.array(found['gt_bboxes_labels'], int),
+            np.array(found['gt_ignore_flags'], bool),
+        )
+
     def class_heads(self, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if hasattr(model, 'language_model'):  # class names are given to it as text
             return
