@@ -99,6 +99,15 @@ def test_models_are_laid_side_by_side(shapes, tmp_path, capsys):
     run('compare_masks', *pair, *only, 'test_dataloader.dataset.pipeline.2.with_mask=False')
     assert np.array_equal(cv2.imread(str(out)), first)  # the data set has them all the same
 
+    other = tmp_path / 'other.py'
+    files = dict(
+        ann_file='annotations/instances_training.json', data_prefix=dict(img='images/training/')
+    )
+    test_loader = dict(dataset=files)
+    other.write_text(f'_base_ = {str(pair[0])!r}\ntest_dataloader = {test_loader}\n')
+    with pytest.raises(SystemExit, match=r'other\.py is tested on other pictures'):
+        run('compare_masks', *pair, other, pair[1], '--out', out, '--rows', 1, *options)
+
     with pytest.raises(SystemExit, match=r'is of detection, not of instance segmentation'):
         run('compare_masks', config(BCCD, 'fade'), pair[1], '--out', out)
     with pytest.raises(SystemExit):

@@ -12,6 +12,7 @@ import yaml
 
 from fade_mm.hosts import host_of
 from fade_mm.run import build_model, load_config
+from fade_mm.run.side_by_side import captioned
 from tests.tools import ROOT, run
 
 CONFIG = ROOT / 'configs/matting/a2u-matting_r34-w24_fade_1xb8-1500_matting-96x96.py'
@@ -268,8 +269,10 @@ def test_models_are_laid_side_by_side_at_full_size(root, trained, tmp_path):
         *options(root),
     )  # fmt: skip
     shown = cv2.imread(str(out))
-    assert shown.shape[0] == 2 * (48 + 24)
-    assert shown.shape[1] > 5 * (48 + 4)  # picture, truth, two alphas, gate; captions are wider
+    alpha = 'FADE: SAD 0.00'  # a digit is as wide as another
+    widths = [captioned(shown[:48, :48], x).shape[1] for x in (alpha, 'picture', 'truth')]
+    gate = captioned(shown[:48, :48], 'gate of FADE').shape[1]
+    assert shown.shape == (2 * (48 + 24), widths[0] + sum(widths) + gate, 3)  # two alphas
     picture = cv2.imread(str(root / 'validation/image/1.png'))
     part = shown[24:72, :48]
     found = cv2.matchTemplate(picture, part, cv2.TM_SQDIFF)
