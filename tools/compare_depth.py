@@ -6,7 +6,6 @@ its mean there. The pictures are spread evenly over the set, unless --pictures n
 files given by --images there is no truth: predictions alone are shown, in the first one's scale.
 """
 
-import argparse
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -26,7 +25,13 @@ from fade_mm import run
 from fade_mm.hosts.base import host_of, in_scope_of
 from fade_mm.hosts.configs import metrics_of, type_name
 from fade_mm.metrics import DepthMetric
-from fade_mm.run.side_by_side import SideBySideParser, chosen, models_of, predicted, test_set_of
+from fade_mm.run.side_by_side import (
+    ShownPictures,
+    SideBySideParser,
+    models_of,
+    predicted,
+    test_set_of,
+)
 
 LARGEST_ERROR = 0.5  # of the scale of relative errors
 
@@ -47,11 +52,11 @@ def depth_of(result, name: str = 'pred_depth_map') -> np.ndarray:
     return result.get(name).data.squeeze(0).double().cpu().numpy()
 
 
-def of_test_set(cfg: Config, model: nn.Module, args: argparse.Namespace) -> Iterator[tuple]:
+def of_test_set(cfg: Config, model: nn.Module, pictures: ShownPictures) -> Iterator[tuple]:
     """Of pictures of a test set: path, predicted and true depth, and where errors are shown."""
     metric, dataset = metric_of(cfg), test_set_of(cfg)
     paths = [Path(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
-    for index in chosen([path.stem for path in paths], args.pictures, args.rows):
+    for index in pictures.of(cfg, [path.stem for path in paths]):
         result = predicted(model, dataset[index])
         truth = depth_of(result, 'gt_depth_map')
         yield paths[index], depth_of(result), truth, metric.masks(truth)[1]
@@ -116,13 +121,14 @@ def main() -> None:
     for path in args.images or ():
         if cv2.imread(str(path)) is None:
             raise run.SetupError(f'{path} cannot be read as a picture')
+    pictures = ShownPictures(args.pictures, args.rows)
     rows = defaultdict(lambda: dict(depth=[], errors=[]))
     for name, cfg, model in models_of(args, metric_of):
         if args.images:
             for path in dict.fromkeys(args.images):
                 rows[path]['depth'].append((name, depth_of(host_of(cfg).predict(model, path))))
         else:
-            for path, *maps in of_test_set(cfg, model, args):
+            for path, *maps in of_test_set(cfg, model, pictures):
                 add_tiles(rows[path], name, *maps)
     for path, row in rows.items():
         row['image'] = cv2.imread(str(path))[..., ::-1]

@@ -23,9 +23,9 @@ from torch import nn
 from fade_mm import run
 from fade_mm.hosts import host_of
 from fade_mm.run.side_by_side import (
+    ShownPictures,
     SideBySideParser,
     captioned,
-    chosen,
     models_of,
     predicted,
     test_set_of,
@@ -135,24 +135,19 @@ def main() -> None:
     args = parser.parse_args()
     if args.zoom < 1 or not 0 < args.iou <= 1:
         parser.error('--zoom must be at least 1, and --iou above 0 and at most 1')
-    rows, first = [], None
+    rows, pictures = [], ShownPictures(args.pictures, args.rows)
     for name, cfg, model in models_of(args, check_task):
         dataset = test_set_of(cfg)
         paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
         stems = [Path(path).stem for path in paths]
-        shown = chosen(stems, args.pictures, args.rows)
-        names = [stems[i] for i in shown]
-        first = first or names
-        if names != first:
-            raise run.SetupError(f'{cfg.filename} is tested on other pictures than the first model')
-        for place, index in enumerate(shown):
+        for place, index in enumerate(pictures.of(cfg, stems)):
             picture, *every, is_crowd = host_of(cfg).true_masks(dataset, index)
             truth, crowds = Masks(*every)[~is_crowd], Masks(*every)[is_crowd]
             if args.stretch:
                 picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
             if place == len(rows):
                 outlines = outlined(picture, [(truth.masks, YELLOW)], args.zoom)
-                tiles = [captioned(enlarged(picture, args.zoom), names[place])]
+                tiles = [captioned(enlarged(picture, args.zoom), stems[index])]
                 rows.append([*tiles, captioned(outlines, f'truth: {len(truth)}')])
             pred = predictions_of(model, dataset[index], args.score)
             tile = judged(name, picture, pred, truth, crowds, args.iou, args.zoom)

@@ -21,9 +21,9 @@ from fade_mm.hosts import host_of
 from fade_mm.hosts.matting.sample import UNKNOWN
 from fade_mm.hosts.matting.visualizer import grey
 from fade_mm.run.side_by_side import (
+    ShownPictures,
     SideBySideParser,
     captioned,
-    chosen,
     models_of,
     predicted,
     test_set_of,
@@ -72,16 +72,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.size < 1:
         parser.error('--size must be positive')
-    rows = []
+    rows, pictures = [], ShownPictures(args.pictures, args.rows)
     for name, cfg, model in models_of(args, check_task):
         dataset = test_set_of(cfg)
-        for place, index in enumerate(chosen(stems_of(dataset), args.pictures, args.rows)):
+        stems = stems_of(dataset)
+        for place, index in enumerate(pictures.of(cfg, stems)):
             sample = dataset[index]
             with watch_upsamplers(model) as views:
                 result = predicted(model, sample)
             if 'gt_alpha' not in result:
                 raise run.SetupError(
-                    f'{stems_of(dataset)[index]} has no true alpha to compare with; '
+                    f'{stems[index]} has no true alpha to compare with; '
                     'name --pictures that have one'
                 )
             picture, unknown = host_of(cfg).picture_of(sample), result.trimap[0].numpy() == UNKNOWN

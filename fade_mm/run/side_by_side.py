@@ -81,26 +81,42 @@ def test_set_of(cfg: Config) -> Dataset:
         return DATASETS.build(cfg.test_dataloader.dataset)
 
 
-def chosen(stems: list[str], names: list[str] | None, rows: int) -> list[int]:
-    """Which pictures of a data set to show: those named, or some spread evenly over it.
+class ShownPictures:
+    """Which pictures of the test set are shown: the same of each model.
 
     Args:
-        stems: The names of its pictures, without endings; of several of a name, the first is it.
-        names: Those to show, if any are named.
-        rows: How many otherwise.
-
-    Raises:
-        SetupError: there is no picture of a name.
+        names: Those to show, without endings, if any are named.
+        rows: How many otherwise, spread evenly over the set.
     """
-    if not stems:
-        raise SetupError('the test set has no pictures')
-    if not names:
-        count = min(rows, len(stems))
-        return [int((i + 0.5) * len(stems) / count) for i in range(count)]
-    missing = [name for name in names if name not in stems]
-    if missing:
-        raise SetupError(f'the test set has no picture {", ".join(missing)}, but {stems[0]}, ...')
-    return [stems.index(name) for name in names]
+
+    def __init__(self, names: list[str] | None, rows: int) -> None:
+        self.names, self.rows, self.first = names, rows, None
+
+    def of(self, cfg: Config, stems: list[str]) -> list[int]:
+        """Their places in a config's test set.
+
+        Args:
+            cfg: Whose test set it is.
+            stems: The names of its pictures, without endings; the first of several of a name is it.
+
+        Raises:
+            SetupError: there is no picture of a name, or the model before was tested on others.
+        """
+        if not stems:
+            raise SetupError('the test set has no pictures')
+        missing = [name for name in self.names or () if name not in stems]
+        if missing:
+            raise SetupError(
+                f'the test set has no picture {", ".join(missing)}, but {stems[0]}, ...'
+            )
+        count = min(self.rows, len(stems))
+        evenly = [int((i + 0.5) * len(stems) / count) for i in range(count)]
+        places = [stems.index(name) for name in self.names] if self.names else evenly
+        shown = [stems[place] for place in places]
+        self.first = self.first or shown
+        if shown != self.first:
+            raise SetupError(f'{cfg.filename} is tested on other pictures than the first model')
+        return places
 
 
 def predicted(model: nn.Module, sample: dict) -> BaseDataElement:

@@ -175,6 +175,13 @@ def test_models_are_laid_side_by_side(trained, tmp_path):
         )  # fmt: skip
     with pytest.raises(SystemExit, match=r'the test set has no picture 9, but 0, \.\.\.'):
         run('compare_depth', *pair, '--out', out, '--pictures', '9', '--cfg-options', *options)
+    other = tmp_path / 'other.py'  # tested on what it is trained on
+    other.write_text(f'_base_ = {str(cfg)!r}\ntest_dataloader = {{{{_base_.train_dataloader}}}}\n')
+    with pytest.raises(SystemExit, match=r'other\.py is tested on other pictures'):
+        run(
+            'compare_depth', *pair, other, pair[1], '--out', out, '--rows', 1,
+            '--cfg-options', *options,
+        )  # fmt: skip
     with pytest.raises(SystemExit, match=r'has no fade_mm\.DepthMetric'):
         run('compare_depth', config(CAMVID, 'fade'), work / 'iter_4.pth', '--out', out)
 
