@@ -14,7 +14,13 @@ from rich.table import Column, Table
 from fade_mm.hosts.base import host_of, unwrapped
 from fade_mm.registry import HOOKS
 
-from .statistics import UpsamplerStatistics, fixed_views, has_begun, measuring_upsamplers
+from .statistics import (
+    UpsamplerStatistics,
+    fixed_views,
+    has_begun,
+    measuring_upsamplers,
+    overview,
+)
 from .views import overlay, watch_upsamplers
 
 _RATE = (
@@ -33,11 +39,12 @@ _ADVICE = {
 class UpsamplerMonitorHook(Hook):
     """Measures whether the upsamplers look at the picture: kernels, gates, offsets, indices.
 
-    In training, every so many iterations, what `UpsamplerStatistics` measures of a batch goes to
-    the scalars that the runner's visualizer writes (a file, TensorBoard), and the variations to the
-    log; once a quarter of the training is over, a warning names the upsamplers whose kernels,
-    offsets or indices are the same everywhere. In testing, if asked for, a table has the measures
-    over all pictures.
+    In training, every so many iterations and in the last, what `UpsamplerStatistics` measures of a
+    batch goes to the scalars that the runner's visualizer writes (a file, TensorBoard), and the
+    variations to the log; once a quarter of the training is over, a warning names the upsamplers
+    whose kernels, offsets or indices are the same everywhere. In testing, if asked for, a table has
+    the measures over all pictures. ``result_scores``, what stands in the run's result beside its
+    scores, is what `statistics.overview` makes of the last look.
 
     Args:
         interval: How many iterations of training lie between two looks; 0: none. Default: 200.
@@ -52,13 +59,15 @@ class UpsamplerMonitorHook(Hook):
             raise ValueError(f'interval must be 0 or more, got {interval}')
         self.interval = interval
         self.testing = testing
+        self.result_scores: dict[str, float] = {}
         self._looking = ExitStack()
         self._found: dict[str, UpsamplerStatistics] | None = None
         self._warned: dict[bool, list[str]] | None = None
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Look, if it is time."""
-        if self.interval and runner.iter % self.interval == 0:
+        is_last = runner.iter + 1 == runner.max_iters
+        if self.interval and (runner.iter % self.interval == 0 or is_last):
             self._look(runner)
 
     def after_train_iter(self, runner: Runner, *args, **kwargs) -> None:
@@ -99,8 +108,11 @@ class UpsamplerMonitorHook(Hook):
         """What there was to see, by upsampler and measure, of the main process's pictures."""
         self._looking.close()
         found, self._found = self._found or {}, None
+        if not found or not is_main_process():
+            return {}
         summaries = {name: statistics.summary() for name, statistics in found.items()}
-        return {name: x for name, x in summaries.items() if x} if is_main_process() else {}
+        self.result_scores = overview(summaries)
+        return {name: x for name, x in summaries.items() if x}
 
     def _warn(self, runner: Runner, found: dict[str, dict[str, float]]) -> None:
         """Name the upsamplers that do not depend on the picture, unless they are still the same."""

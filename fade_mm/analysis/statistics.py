@@ -97,6 +97,25 @@ def fixed_views(summary: dict[str, float]) -> list[str]:
     ]
 
 
+def overview(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    """What is said of all upsamplers of a model together.
+
+    Args:
+        found: From `UpsamplerStatistics.summary`, by upsampler.
+
+    Returns:
+        ``upsamplers/fixed``, how many have a fixed view, and ``upsamplers/least_variation``, of all
+        kernels, offsets and indices; nothing where there are none.
+    """
+    variations = [
+        x[f'{kind}.variation'] for x in found.values() for kind in FIXED if f'{kind}.variation' in x
+    ]
+    if not variations:
+        return {}
+    fixed = sum(bool(fixed_views(summary)) for summary in found.values())
+    return {'upsamplers/fixed': fixed, 'upsamplers/least_variation': min(variations)}
+
+
 def has_begun(summary: dict[str, float], kind: str) -> bool:
     """Whether a fixed view differs from that of a layer that has learned nothing.
 

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import subprocess
+from collections import ChainMap
 from pathlib import Path
 
 import torch
@@ -72,7 +73,7 @@ class ResultHook(Hook):
     def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
         """Write what training has come to."""
         if self._curve is not None:
-            self._curve[getattr(runner, _unit(runner.cfg))] = _numbers(metrics)
+            self._curve[getattr(runner, _unit(runner.cfg))] = _scores(runner, metrics)
             self.after_train(runner)
 
     @master_only
@@ -100,7 +101,7 @@ class ResultHook(Hook):
             data=data_of(runner.cfg.test_dataloader),
             seed=self._meta.get('seed'),
             budget=_budget(self._meta.get(unit), unit),
-            scores=_numbers(metrics),
+            scores=_scores(runner, metrics),
             curve={},
             checkpoint_sha256=_sha256(runner.cfg.load_from),
         )
@@ -151,10 +152,11 @@ def _budget(count: int | None, unit: str) -> str | None:
     return None if count is None else f'{count} {word}' + 's' * (count != 1)
 
 
-def _numbers(metrics: dict | None) -> dict[str, float]:
-    """The metrics that are finite numbers, to four digits after the point."""
+def _scores(runner, metrics: dict | None) -> dict[str, float]:
+    """The metrics and what hooks add, as finite numbers of four digits after the point."""
+    added = [getattr(hook, 'result_scores', {}) for hook in runner.hooks]
     numbers = {}
-    for name, value in (metrics or {}).items():
+    for name, value in ChainMap(metrics or {}, *added).items():
         try:
             number = round(float(value), 4)
         except (TypeError, ValueError):

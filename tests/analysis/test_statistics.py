@@ -5,12 +5,14 @@ import math
 
 import pytest
 import torch
+import yaml
 
 from fade_mm.analysis.statistics import (
     UpsamplerStatistics,
     fixed_views,
     has_begun,
     measuring_upsamplers,
+    overview,
 )
 from fade_mm.upsamplers import FADE, IndexNet, Upsampler, View, build_upsampler
 from tests.layers import every_upsampler
@@ -195,6 +197,10 @@ def test_a_collapsed_and_a_living_layer():
     assert fixed_views(summaries['collapsed']) == ['kernels']
     assert summaries['collapsed']['kernels.entropy'] < 0.01
     assert has_begun(summaries['collapsed'], 'kernels')
+    least = summaries['collapsed']['kernels.variation']
+    expected = {'upsamplers/fixed': 1, 'upsamplers/least_variation': least}
+    assert overview(summaries) == expected
+    assert overview({}) == overview({'nearest': {}}) == {}
     assert not any(up._forward_hooks for up in model.values())
 
 
@@ -239,6 +245,12 @@ def test_a_training_is_watched_and_a_test_if_asked_for(segmentation_root, tmp_pa
     assert 0 < scalars['upsamplers/decode_head.upsamplers.5.kernels.variation'] < 1
     for i in range(6):
         assert 0 < scalars[f'upsamplers/decode_head.upsamplers.{i}.gate.mean'] < 1
+    last = json.loads([line for line in lines if 'upsamplers/' in line][-1])
+    assert last['step'] == 2  # the trained model
+    least = min(value for name, value in last.items() if name.endswith('kernels.variation'))
+    kept = yaml.safe_load((tmp_path / 'result.yml').read_text())['scores']
+    assert kept['upsamplers/fixed'] == 0
+    assert kept['upsamplers/least_variation'] == pytest.approx(least, abs=1e-4)
 
     checkpoint = collapse(tmp_path / 'iter_2.pth', tmp_path / 'collapsed.pth')
     run('test', cfg, checkpoint, '--monitor', '--work-dir', tmp_path, '--cfg-options', *options)
@@ -247,6 +259,9 @@ def test_a_training_is_watched_and_a_test_if_asked_for(segmentation_root, tmp_pa
     assert "decode_head.upsamplers.0's kernels: the same" in warned
     assert "upsamplers.1's" not in out.out + out.err
     assert 'entropy' in out.out
+    kept = yaml.safe_load((tmp_path / 'test_result.yml').read_text())['scores']
+    assert kept['upsamplers/fixed'] == 1
+    assert kept['upsamplers/least_variation'] < 0.001
 
 
 def test_a_monitor_of_ones_own_is_the_only_one(tmp_path):
