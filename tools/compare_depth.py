@@ -55,8 +55,8 @@ def depth_of(result, name: str = 'pred_depth_map') -> np.ndarray:
 def of_test_set(cfg: Config, model: nn.Module, pictures: ShownPictures) -> Iterator[tuple]:
     """Of pictures of a test set: path, predicted and true depth, and where errors are shown."""
     metric, dataset = metric_of(cfg), test_set_of(cfg)
-    paths = [Path(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
-    for index in pictures.of(cfg, [path.stem for path in paths]):
+    paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
+    for index in pictures.of(cfg, paths):
         result = predicted(model, dataset[index])
         truth = depth_of(result, 'gt_depth_map')
         yield paths[index], depth_of(result), truth, metric.masks(truth)[1]

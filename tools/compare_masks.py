@@ -64,7 +64,8 @@ def predictions_of(model: nn.Module, sample: dict, score: float) -> Masks:
     if 'masks' not in found:
         raise run.SetupError(f'{type(model).__name__} predicts no masks')
     found = found[found.scores >= score]
-    found = found[found.scores.argsort(descending=True)]
+    ranks = found.get('mask_scores', found.scores)  # as the metric takes them
+    found = found[ranks.argsort(descending=True, stable=True)]
     return Masks(found.masks.numpy().astype(np.uint8), found.labels.numpy())
 
 
@@ -139,15 +140,14 @@ def main() -> None:
     for name, cfg, model in models_of(args, check_task):
         dataset = test_set_of(cfg)
         paths = [dataset.get_data_info(i)['img_path'] for i in range(len(dataset))]
-        stems = [Path(path).stem for path in paths]
-        for place, index in enumerate(pictures.of(cfg, stems)):
+        for place, index in enumerate(pictures.of(cfg, paths)):
             picture, *every, is_crowd = host_of(cfg).true_masks(dataset, index)
             truth, crowds = Masks(*every)[~is_crowd], Masks(*every)[is_crowd]
             if args.stretch:
                 picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
             if place == len(rows):
                 outlines = outlined(picture, [(truth.masks, YELLOW)], args.zoom)
-                tiles = [captioned(enlarged(picture, args.zoom), stems[index])]
+                tiles = [captioned(enlarged(picture, args.zoom), Path(paths[index]).stem)]
                 rows.append([*tiles, captioned(outlines, f'truth: {len(truth)}')])
             pred = predictions_of(model, dataset[index], args.score)
             tile = judged(name, picture, pred, truth, crowds, args.iou, args.zoom)

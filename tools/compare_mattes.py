@@ -8,7 +8,6 @@ the set, unless --pictures names others.
 """
 
 import warnings
-from pathlib import Path
 
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
@@ -31,10 +30,10 @@ from fade_mm.run.side_by_side import (
 )
 
 
-def stems_of(dataset) -> list[str]:
-    """The names of a data set's pictures; of composites, the foregrounds'."""
+def paths_of(dataset) -> list[str]:
+    """Where a data set's pictures lie; of composites, the foregrounds."""
     infos = map(dataset.get_data_info, range(len(dataset)))
-    return [Path(info.get('fg_path') or info['img_path']).stem for info in infos]
+    return [info.get('fg_path') or info['img_path'] for info in infos]
 
 
 def check_task(cfg: Config) -> None:
@@ -75,14 +74,14 @@ def main() -> None:
     rows, pictures = [], ShownPictures(args.pictures, args.rows)
     for name, cfg, model in models_of(args, check_task):
         dataset = test_set_of(cfg)
-        stems = stems_of(dataset)
-        for place, index in enumerate(pictures.of(cfg, stems)):
+        paths = paths_of(dataset)
+        for place, index in enumerate(pictures.of(cfg, paths)):
             sample = dataset[index]
             with watch_upsamplers(model) as views:
                 result = predicted(model, sample)
             if 'gt_alpha' not in result:
                 raise run.SetupError(
-                    f'{stems[index]} has no true alpha to compare with; '
+                    f'{paths[index]} has no true alpha to compare with; '
                     'name --pictures that have one'
                 )
             picture, unknown = host_of(cfg).picture_of(sample), result.trimap[0].numpy() == UNKNOWN

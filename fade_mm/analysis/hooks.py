@@ -43,8 +43,8 @@ class UpsamplerMonitorHook(Hook):
     batch goes to the scalars that the runner's visualizer writes (a file, TensorBoard), and the
     variations to the log; once a quarter of the training is over, a warning names the upsamplers
     whose kernels, offsets or indices are the same everywhere. In testing, if asked for, a table has
-    the measures over all pictures. ``result_scores``, what stands in the run's result beside its
-    scores, is what `statistics.overview` makes of the last look.
+    the measures over all pictures. What `statistics.overview` makes of a look, if the iteration or
+    test just done had one, is ``result_scores``, which `ResultHook` adds to a run's scores.
 
     Args:
         interval: How many iterations of training lie between two looks; 0: none. Default: 200.
@@ -66,6 +66,7 @@ class UpsamplerMonitorHook(Hook):
 
     def before_train_iter(self, runner: Runner, *args, **kwargs) -> None:
         """Look, if it is time."""
+        self.result_scores = {}
         is_last = runner.iter + 1 == runner.max_iters
         if self.interval and (runner.iter % self.interval == 0 or is_last):
             self._look(runner)

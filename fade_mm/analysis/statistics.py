@@ -104,16 +104,17 @@ def overview(found: dict[str, dict[str, float]]) -> dict[str, float]:
         found: From `UpsamplerStatistics.summary`, by upsampler.
 
     Returns:
-        ``upsamplers/fixed``, how many have a fixed view, and ``upsamplers/least_variation``, of all
-        kernels, offsets and indices; nothing where there are none.
+        ``upsamplers/fixed``, how many have a fixed view, and of each kind of view that can be fixed
+        ``upsamplers/KIND.variation``, the mean over them; nothing where there is none.
     """
-    variations = [
-        x[f'{kind}.variation'] for x in found.values() for kind in FIXED if f'{kind}.variation' in x
-    ]
-    if not variations:
-        return {}
+    means = {}
+    for kind in FIXED:
+        name = f'{kind}.variation'
+        values = [summary[name] for summary in found.values() if name in summary]
+        if values:
+            means[f'upsamplers/{name}'] = sum(values) / len(values)
     fixed = sum(bool(fixed_views(summary)) for summary in found.values())
-    return {'upsamplers/fixed': fixed, 'upsamplers/least_variation': min(variations)}
+    return {'upsamplers/fixed': fixed, **means} if means else {}
 
 
 def has_begun(summary: dict[str, float], kind: str) -> bool:

@@ -243,6 +243,18 @@ class Host:
             sample = Compose(pipeline)(dict(img_path=str(path), img_id=0))
             return model.test_step(pseudo_collate([sample]))[0]
 
+    def true_masks(self, dataset, index: int) -> tuple[np.ndarray, ...]:
+        """What a data set of instances has for a picture, whatever its pipeline makes of it.
+
+        Returns:
+            The picture ``(h, w, 3)``, BGR, uint8; masks ``(N, h, w)``, uint8; their classes; and
+            whether they are of crowds.
+
+        Raises:
+            SetupError: it has no masks.
+        """
+        raise SetupError('no masks are known of such data sets')
+
     def drawn(self, model: nn.Module, picture: np.ndarray, prediction) -> dict[str, np.ndarray]:
         """What there is to see of a prediction: pictures, by the ending of their names.
 

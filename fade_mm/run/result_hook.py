@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-from collections import ChainMap
 from pathlib import Path
 
 import torch
@@ -33,7 +32,7 @@ class ResultHook(Hook):
     Training writes ``result.yml``, after each validation and at its end, so that an interrupted run
     has told how far it came, and a resumed one goes on with the scores that are there. Testing
     writes ``test_result.yml``, with the seed and the budget that the checkpoint names. What is not
-    known is null.
+    known is null. Other hooks may add scores: a dict ``result_scores`` that they hold.
 
     Args:
         config: The config's path or name, as given to the tool.
@@ -154,9 +153,11 @@ def _budget(count: int | None, unit: str) -> str | None:
 
 def _scores(runner, metrics: dict | None) -> dict[str, float]:
     """The metrics and what hooks add, as finite numbers of four digits after the point."""
-    added = [getattr(hook, 'result_scores', {}) for hook in runner.hooks]
+    found = dict(metrics or {})
+    for hook in runner.hooks:
+        found.update(getattr(hook, 'result_scores', {}))
     numbers = {}
-    for name, value in ChainMap(metrics or {}, *added).items():
+    for name, value in found.items():
         try:
             number = round(float(value), 4)
         except (TypeError, ValueError):

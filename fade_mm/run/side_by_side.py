@@ -1,6 +1,7 @@
 """What the tools share that lay the predictions of several models side by side."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,16 +93,17 @@ class ShownPictures:
     def __init__(self, names: list[str] | None, rows: int) -> None:
         self.names, self.rows, self.first = names, rows, None
 
-    def of(self, cfg: Config, stems: list[str]) -> list[int]:
+    def of(self, cfg: Config, paths: list[str]) -> list[int]:
         """Their places in a config's test set.
 
         Args:
             cfg: Whose test set it is.
-            stems: The names of its pictures, without endings; the first of several of a name is it.
+            paths: Of its pictures; the first of several of a name is it.
 
         Raises:
-            SetupError: there is no picture of a name, or the model before was tested on others.
+            SetupError: there is no picture of a name, or the first model was tested on others.
         """
+        stems = [Path(path).stem for path in paths]
         if not stems:
             raise SetupError('the test set has no pictures')
         missing = [name for name in self.names or () if name not in stems]
@@ -112,10 +114,13 @@ class ShownPictures:
         count = min(self.rows, len(stems))
         evenly = [int((i + 0.5) * len(stems) / count) for i in range(count)]
         places = [stems.index(name) for name in self.names] if self.names else evenly
-        shown = [stems[place] for place in places]
+        shown = [os.path.realpath(paths[place]) for place in places]
         self.first = self.first or shown
         if shown != self.first:
-            raise SetupError(f'{cfg.filename} is tested on other pictures than the first model')
+            raise SetupError(
+                f'{cfg.filename} is tested on other pictures than the first model: '
+                f'{", ".join(shown)}; not {", ".join(self.first)}'
+            )
         return places
 
 

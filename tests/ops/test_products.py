@@ -8,7 +8,14 @@ from fade_mm.ops.backend import cpu
 pytestmark = pytest.mark.skipif(not cpu.is_built(), reason='the CPU kernel is not built')
 
 # Batch, rows, depth, columns: whole vectors and panels, parts of them, several tiles.
-SIZES = [(1, 1, 1, 1), (2, 3, 5, 7), (1, 8, 32, 48), (3, 13, 20, 49), (2, 25, 64, 3000)]
+SIZES = [
+    (1, 1, 1, 1),
+    (2, 3, 0, 5),
+    (2, 3, 5, 7),
+    (1, 8, 32, 48),
+    (3, 13, 20, 49),
+    (2, 25, 64, 3000),
+]
 
 
 @pytest.fixture(params=cpu.instruction_sets())

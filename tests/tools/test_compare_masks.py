@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from fade_mm.hosts import host_of
 from fade_mm.run import build_model, load_config
+from fade_mm.run.side_by_side import test_set_of as set_of
 from tests.tools import BCCD, ROOT, SHAPES, config, run
 
 
@@ -99,6 +101,12 @@ def test_models_are_laid_side_by_side(shapes, tmp_path, capsys):
     run('compare_masks', *pair, *only, 'test_dataloader.dataset.pipeline.2.with_mask=False')
     assert np.array_equal(cv2.imread(str(out)), first)  # the data set has them all the same
 
+    grey = load_config(str(pair[0]), {'test_dataloader.dataset.pipeline.0.color_type': 'grayscale'})
+    grey.test_dataloader.dataset.data_root = str(annotations.parents[1])
+    picture = host_of(grey).true_masks(set_of(grey), 0)[0]
+    assert picture.shape == (32, 32, 3)
+    assert (picture == picture[..., :1]).all()
+
     other = tmp_path / 'other.py'
     files = dict(
         ann_file='annotations/instances_training.json', data_prefix=dict(img='images/training/')
@@ -106,7 +114,7 @@ def test_models_are_laid_side_by_side(shapes, tmp_path, capsys):
     test_loader = dict(dataset=files)
     other.write_text(f'_base_ = {str(pair[0])!r}\ntest_dataloader = {test_loader}\n')
     with pytest.raises(SystemExit, match=r'other\.py is tested on other pictures'):
-        run('compare_masks', *pair, other, pair[1], '--out', out, '--rows', 1, *options)
+        run('compare_masks', *pair, other, pair[1], *only)  # of the same name
 
     with pytest.raises(SystemExit, match=r'is of detection, not of instance segmentation'):
         run('compare_masks', config(BCCD, 'fade'), pair[1], '--out', out)

@@ -273,6 +273,7 @@ def test_models_are_laid_side_by_side_at_full_size(root, trained, tmp_path):
     widths = [captioned(shown[:48, :48], x).shape[1] for x in (alpha, 'picture', 'truth')]
     gate = captioned(shown[:48, :48], 'gate of FADE').shape[1]
     assert shown.shape == (2 * (48 + 24), widths[0] + sum(widths) + gate, 3)  # two alphas
+    assert widths[2] == 48 + 4 < gate  # a gap, unless the caption is wider
     picture = cv2.imread(str(root / 'validation/image/1.png'))
     part = shown[24:72, :48]
     found = cv2.matchTemplate(picture, part, cv2.TM_SQDIFF)

@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import torch
 from torch import nn
 
 from fade_mm.errors import SetupError, counted, first_of
@@ -105,21 +106,18 @@ class MMDetHost(Host):
         return super().backbone_of(backbone) or transformer_of(backbone)
 
     def true_masks(self, dataset, index: int) -> tuple[np.ndarray, ...]:
-        """What a data set has for a picture, whatever its pipeline makes of it.
-
-        Returns:
-            The picture ``(h, w, 3)``, BGR; masks ``(N, h, w)``, uint8; their classes; and whether
-            they are of crowds.
-        """
+        from mmcv.transforms import LoadImageFromFile
         from mmdet.datasets.transforms import LoadAnnotations
 
         info = dataset.get_data_info(index)
         if not all('mask' in x for x in info.get('instances', ())):
             raise SetupError(f'the test set has no masks for {info["img_path"]}')
-        load = next(x for x in dataset.pipeline.transforms if hasattr(x, 'imdecode_backend'))
+        loads = (x for x in dataset.pipeline.transforms if isinstance(x, LoadImageFromFile))
+        load = next(loads, LoadImageFromFile())
         found = LoadAnnotations(with_bbox=True, with_mask=True)(load(info))
+        picture = torch.from_numpy(np.atleast_3d(found['img'])).permute(2, 0, 1)
         return (
-            found['img'],
+            self.picture_of(dict(inputs=picture)),
             found['gt_masks'].to_ndarray().astype(np.uint8),
             np.array(found['gt_bboxes_labels'], int),
             np.array(found['gt_ignore_flags'], bool),

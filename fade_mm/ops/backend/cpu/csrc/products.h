@@ -35,11 +35,13 @@ inline void add_products(const T* a, int64_t a_row, int64_t a_depth, int64_t dep
   }
 }
 
-// Columns of a tile: whole panels, as many as it may pack, but no more than a thread's share.
+// Columns of a tile: whole panels, as many as it may pack, but no more than a thread's share, nor
+// than there are.
 template <class T>
 int64_t tile_columns(const Product<T>& p, int64_t threads) {
-  const int64_t panels = max(kPacked / (p.depth * kPanel<T> * int64_t(sizeof(T))), 1);
-  return min(panels * kPanel<T>, round_up((p.batch * p.columns + threads - 1) / threads, kPanel<T>));
+  const int64_t panel = max(p.depth, 1) * kPanel<T> * int64_t(sizeof(T));
+  const int64_t share = min((p.batch * p.columns + threads - 1) / threads, p.columns);
+  return min(max(kPacked / panel, 1) * kPanel<T>, round_up(share, kPanel<T>));
 }
 
 // The columns [begin, end) of one item's result.
