@@ -1,6 +1,5 @@
-# From ImageNet weights (tools/model_converters/mobilenet_v2.py writes the file), small enough for a
-# CPU: half the channels, fewer regions, and as many objects as the pictures have (206 at most); the
-# baseline of the configs beside it.
+# From ImageNet weights (docs/data.md), small enough for a CPU: half the channels, fewer regions, as
+# many objects as the pictures have (206 at most); the baseline of the configs beside it.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/default_runtime.py',
@@ -12,7 +11,7 @@ model = dict(
         _delete_=True,
         type='MobileNetV2',
         out_indices=(1, 2, 4, 6),
-        init_cfg=dict(type='Pretrained', checkpoint='pretrained/mobilenet_v2.pth'),
+        init_cfg=dict(type='Pretrained', checkpoint='pretrained/mobilenet_v2_mmdet.pth'),
     ),
     neck=dict(type='fade_mm.FPN', in_channels=[24, 32, 96, 320], out_channels=128),
     rpn_head=dict(

@@ -101,7 +101,8 @@ def check_weights(names: Iterable[object]) -> None:
         if name.startswith('torchvision://') and not importlib.util.find_spec('torchvision'):
             raise unavailable(name, 'torchvision is not installed (pip install torchvision)')
         if '://' not in name and not os.path.isfile(os.path.expanduser(name)):
-            raise unavailable(name, 'there is no such file')
+            where = '; docs/data.md says where it comes from' * name.startswith('pretrained/')
+            raise unavailable(name, f'there is no such file{where}')
 
 
 def check_loops(cfg: Config, needed: str) -> None:

@@ -117,7 +117,8 @@ class CheckedRunner(Runner):
 
     def _init_model_weights(self) -> None:
         super()._init_model_weights()
-        if not self._resume and self._load_from is None:
+        starts = not self._resume and self._load_from is None
+        if starts and self.cfg.get('check_pretrained', True):
             check_pretrained(unwrapped(self.model))
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:

@@ -56,14 +56,16 @@ def torchvisions(generator):
     return model.eval()
 
 
-def test_torchvisions_weights_give_torchvisions_features(tmp_path):
-    backbones = pytest.importorskip('mmseg.models.backbones')
+@pytest.mark.parametrize('library', ['mmseg', 'mmdet'])
+def test_torchvisions_weights_give_torchvisions_features(library, tmp_path):
+    backbones = pytest.importorskip(f'{library}.models.backbones')
     generator = torch.Generator().manual_seed(0)
     theirs = torchvisions(generator)
     weights = dict(theirs.state_dict()) | {'classifier.1.weight': torch.zeros(1000, 1280)}
     torch.save(weights, tmp_path / 'theirs.pth')
-    run('model_converters/mobilenet_v2', tmp_path / 'theirs.pth', tmp_path / 'ours.pth')
-    ours = backbones.MobileNetV2()
+    files = tmp_path / 'theirs.pth', tmp_path / 'ours.pth'
+    run('model_converters/mobilenet_v2', *files, '--library', library)
+    ours = backbones.MobileNetV2(out_indices=(1, 2, 4, 6))
     ours.load_state_dict(torch.load(tmp_path / 'ours.pth')['state_dict'])
     ours.eval()
     picture = x = torch.randn(1, 3, 64, 96, generator=generator)
@@ -79,5 +81,5 @@ def test_other_weights_are_refused():
     with pytest.raises(SetupError, match='is this MobileNetV2'):
         convert_mobilenet_v2(swapped)
     del weights['features.3.conv.2.weight']
-    with pytest.raises(SetupError, match=r'has 306 tensors .* the file has 305'):
+    with pytest.raises(SetupError, match=r"has 306 tensors in mmseg's backbone, the file has 305"):
         convert_mobilenet_v2(weights)

@@ -10,7 +10,15 @@ from fade_mm.papers.mobilenet_v2 import convert_mobilenet_v2
 
 
 def main() -> None:
-    parser = run.ToolParser(__doc__, 'mobilenet_v2.pth ours.pth')
+    parser = run.ToolParser(
+        __doc__, 'mobilenet_v2.pth ours.pth', '--library mmdet mobilenet_v2.pth ours.pth'
+    )
+    parser.add_argument(
+        '--library',
+        choices=('mmseg', 'mmdet'),
+        default='mmseg',
+        help='whose backbone it is for, by the names of its layers (default: mmseg)',
+    )
     parser.add_argument('input', help='the weights of the classifier, or of its features')
     parser.add_argument('output', type=Path, help='the file to write; must not exist')
     args = parser.parse_args()
@@ -18,7 +26,7 @@ def main() -> None:
     run.check_output(args.output)
     run.check_weights([args.input])
     checkpoint = run.read_checkpoint(args.input)
-    weights = convert_mobilenet_v2(checkpoint.get('state_dict', checkpoint))
+    weights = convert_mobilenet_v2(checkpoint.get('state_dict', checkpoint), args.library)
     run.save_checkpoint(dict(state_dict=weights), args.output)
     print(
         f"written: {args.output}\nto be used as backbone.init_cfg=dict(type='Pretrained', "

@@ -114,7 +114,9 @@ def _without_wrappers(weights: dict, own: set[str]) -> dict[str, Tensor]:
 
 
 def check_pretrained(model: nn.Module) -> None:
-    """Raise where nothing of a file that a part was to start from is in it; mmengine only warns.
+    """Raise where a part has not got half of its weights from the file that it was to start from.
+
+    mmengine only warns of what does not fit.
 
     Args:
         model: After its initialisation.
@@ -134,12 +136,15 @@ def _check_start(name: str, module: nn.Module, filename: str) -> None:
     tensors = [x for x in weights.values() if isinstance(x, Tensor) and x.numel() > 1]
     sums = {(x.shape, x.double().sum().item()) for x in tensors}
     own = {key: x for key, x in module.state_dict().items() if x.numel() > 1}
-    if any((x.shape, x.double().sum().item()) in sums for x in own.values()):
+    lacking = [key for key, x in own.items() if (x.shape, x.double().sum().item()) not in sums]
+    if sum(own[key].numel() for key in lacking) <= sum(x.numel() for x in own.values()) / 2:
         return
+    others = [key for key in weights if key not in own]
     raise SetupError(
-        f'nothing of {filename} is in model.{name}, which would train from scratch: the file has '
-        f'{", ".join([*weights][:3])}, ..., the model needs {", ".join([*own][:3])}, ...; '
-        f'init_cfg=dict(prefix=...) takes a part of a file'
+        f'{len(lacking)} of {len(own)} weights of model.{name} are not in {filename}, and would '
+        f'train from scratch: the file has {", ".join(others[:3])}, ..., the model needs '
+        f'{", ".join(lacking[:3])}, ...; init_cfg=dict(prefix=...) takes a part of a file; if that '
+        'is as it should be, check_pretrained=False'
     )
 
 
