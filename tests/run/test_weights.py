@@ -49,10 +49,9 @@ def test_a_backbone_of_which_the_stem_alone_fits_stops(fits, segmentation_root, 
     own = build_model(load_config(str(config(CAMVID, 'bilinear')))).backbone.state_dict()
     stem = {name: x + 0.1 for name, x in own.items() if fits or name.startswith('layers.0.0.')}
     torch.save({**stem, 'somebody.elses.weight': torch.randn(5, 5)}, weights)
-    options = camvid_options(
-        segmentation_root, 1, **{'model.backbone.init_cfg.type': 'Pretrained',
-                                 'model.backbone.init_cfg.checkpoint': weights},
-    )  # fmt: skip
+    start = {'model.backbone.init_cfg.type': 'Pretrained'}
+    start['model.backbone.init_cfg.checkpoint'] = weights
+    options = list(camvid_options(segmentation_root, 1, **start))
     command = ['train', config(CAMVID, 'bilinear'), '--work-dir', tmp_path / 'w', '--cfg-options']
     if fits:
         run(*command, *options)
