@@ -39,7 +39,8 @@ CONFIGS = {run['config']: run for run in read_runs(ROOT / 'docs/results.yml')}
 
 @pytest.mark.parametrize('name', CONFIGS, ids=lambda name: Path(name).stem)
 def test_our_runs_have_the_names_of_their_configs(name):
-    run, cfg = CONFIGS[name], load_config(str(ROOT / name))
+    run = CONFIGS[name]
+    cfg = load_config(str(ROOT / name), run['options'])
     assert host_of(cfg).task_of(cfg) == run['task']
     assert data_of(cfg.val_dataloader) == run['data']
     assert host_name(cfg) == run['host']
