@@ -25,13 +25,19 @@ from .views import overlay, watch_upsamplers
 
 _RATE = (
     'optim_wrapper.constructor=fade_mm.UpsamplerOptimWrapperConstructor '
-    'optim_wrapper.paramwise_cfg.upsampler.lr_mult={} (docs/monitor.md)'
+    'optim_wrapper.paramwise_cfg.upsampler.lr_mult={:g} (docs/monitor.md)'
 )
-_ADVICE = {
-    True: 'the same at all points of all pictures, so that a fixed filter would do as well; lower '
-    'rates for the layers of upsamplers help: ' + _RATE.format('0.1'),
-    False: 'as good as untrained; a longer training helps, or higher rates for the layers of '
-    'upsamplers: ' + _RATE.format('10'),
+_ADVICE = {  # by whether a layer has begun to learn; and the factor for its rate
+    True: (
+        'the same at all points of all pictures, so that a fixed filter would do as well; lower '
+        'rates for the layers of upsamplers help: ' + _RATE,
+        0.1,
+    ),
+    False: (
+        'as good as untrained; a longer training helps, or higher rates for the layers of '
+        'upsamplers: ' + _RATE,
+        10,
+    ),
 }
 
 
@@ -122,9 +128,12 @@ class UpsamplerMonitorHook(Hook):
             for kind in fixed_views(summary):
                 named[has_begun(summary, kind)].append(f"{name}'s {kind}")
         if named != self._warned:
+            options = (runner.cfg.get('optim_wrapper') or {}).get('paramwise_cfg') or {}
+            rate = options.get('upsampler', {}).get('lr_mult', 1)
             for begun, names in named.items():
+                text, factor = _ADVICE[begun]
                 if names:
-                    runner.logger.warning(f'{", ".join(names)}: {_ADVICE[begun]}')
+                    runner.logger.warning(f'{", ".join(names)}: {text.format(factor * rate)}')
         self._warned = named
 
 

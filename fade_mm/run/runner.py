@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dist import get_rank
@@ -225,7 +226,16 @@ def evaluate(cfg: Config, checkpoint: str) -> dict[str, float]:
     cfg.load_from, cfg.resume = checkpoint, False
     add_hook(cfg, type='fade_mm.CheckpointFitHook')
     mmengine_fixes.join_processes(cfg.launcher)
-    return CheckedRunner.from_cfg(cfg).test()
+    return _TestRunner.from_cfg(cfg).test()
+
+
+class _TestRunner(CheckedRunner):
+    """A runner for tests alone."""
+
+    def dump_config(self) -> None:
+        """Keep a copy of the config; but that of a training stays as it was trained."""
+        if not Path(self.work_dir, Path(self.cfg.filename or '').name).is_file():
+            super().dump_config()
 
 
 @contextmanager

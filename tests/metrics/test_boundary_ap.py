@@ -386,6 +386,15 @@ def test_one_option_adds_it_to_a_config_of_masks():
     assert cfg.test_evaluator[1]['num_processes'] == 4
 
 
+def test_a_runs_copy_of_its_config_has_it_once(tmp_path):
+    copy = str(tmp_path / 'copy.py')
+    options = {'boundary_ap.num_processes': 2}
+    load_config('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', options).dump(copy)
+    cfg = load_config(copy, {'boundary_ap.num_processes': 4})
+    assert [x['type'] for x in cfg.test_evaluator] == ['CocoMetric', 'fade_mm.BoundaryAPMetric']
+    assert cfg.test_evaluator[1]['num_processes'] == 4
+
+
 @pytest.mark.parametrize(
     ('name', 'message'),
     [

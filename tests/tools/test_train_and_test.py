@@ -55,7 +55,11 @@ def test_detection(upsampler, detection_root, tmp_path):
     options = list(bccd_options(detection_root))
     run('train', cfg, '--work-dir', work, '--cfg-options', *options)
     assert 'coco/bbox_mAP' in scores(work)
-    out = tmp_path / 'out.pkl'
+    out, copy = tmp_path / 'out.pkl', work / cfg.name
+    trained = copy.read_text()
+    shorter = [*options, 'test_dataloader.dataset.indices=1']
+    run('test', copy, work / 'epoch_1.pth', '--work-dir', work, '--cfg-options', *shorter)
+    assert copy.read_text() == trained
     run(
         'test', cfg, work / 'epoch_1.pth', '--work-dir', tmp_path / 'test', '--out', out,
         '--show-dir', tmp_path / 'show', '--tta', '--cfg-options', *options,

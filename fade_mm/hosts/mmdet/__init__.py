@@ -55,10 +55,14 @@ class MMDetHost(Host):
     }
 
     def add_metrics(self, cfg: dict) -> None:
-        """Boundary AP beside mask AP, with the same arguments but for those in ``boundary_ap``."""
+        """Boundary AP beside mask AP, with the same arguments but for those in ``boundary_ap``.
+
+        Where it is there already, as in a run's copy of its config, those are changed.
+        """
         asked = cfg.get('boundary_ap')
         if not asked:
             return
+        more = asked if isinstance(asked, dict) else {}
         for place in ('val_evaluator', 'test_evaluator'):
             metrics = metrics_of(cfg, place) if cfg.get(place) else []
             of_masks = [x for x in metrics if 'segm' in (x.get('metric') or ())]
@@ -67,9 +71,11 @@ class MMDetHost(Host):
                     f'boundary_ap needs a CocoMetric of masks in {place}, to measure beside it; '
                     "give it metric=['bbox', 'segm'], or leave boundary_ap out"
                 )
-            for metric in of_masks:
+            known = [x for x in metrics if type_name(x) == 'BoundaryAPMetric']
+            for metric in known:
+                metric.update(more)
+            for metric in [] if known else of_masks:
                 shared = {name: metric[name] for name in _OF_MASK_AP if name in metric}
-                more = asked if isinstance(asked, dict) else {}
                 metrics.append(dict(shared, type='fade_mm.BoundaryAPMetric', **more))
 
     def check_run(self, cfg: dict) -> None:
