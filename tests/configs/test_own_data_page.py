@@ -119,7 +119,8 @@ def test_mattes_train_take_fade_and_cut_out(tmp_path, monkeypatch):
 
     run('train', 'mine.py', '--cfg-options', *workers, swap)
     result = yaml.safe_load((tmp_path / 'work_dirs/mine_fade/result.yml').read_text())
-    assert list(result['scores']) == ['SAD', 'MSE', 'Grad', 'Conn']
+    seen = ['upsamplers/fixed', 'upsamplers/kernels.variation']
+    assert list(result['scores']) == ['SAD', 'MSE', 'Grad', 'Conn', *seen]
     assert (result['task'], result['upsampler'], result['seed']) == ('matting', 'FADE', 0)
     left = 'work_dirs/mine_fade/mine.py', 'work_dirs/mine_fade/iter_2.pth'
     run('test', *left, '--show-dir', 'pictures', '--out', 'alphas', '--cfg-options', *workers)

@@ -7,7 +7,10 @@ import torch
 
 from fade_mm.errors import SetupError
 from fade_mm.papers.mobilenet_v2 import convert_mobilenet_v2
-from tests.tools import run
+from fade_mm.run import build_model, load_config
+from tests.tools import UNET, config, run
+
+NUCLEI = 'configs/mask_rcnn/mask-rcnn_mobilenet-v2_fpn_{}_1xb4-12e_nuclei-256x256.py'
 
 BLOCKS = [(1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1)]
 
@@ -56,16 +59,19 @@ def torchvisions(generator):
     return model.eval()
 
 
-@pytest.mark.parametrize('library', ['mmseg', 'mmdet'])
-def test_torchvisions_weights_give_torchvisions_features(library, tmp_path):
-    backbones = pytest.importorskip(f'{library}.models.backbones')
+@pytest.mark.parametrize(
+    'more', [(), ('--config', config(NUCLEI, 'fade'))], ids=['by default', 'of a detector']
+)
+def test_torchvisions_weights_give_torchvisions_features(more, tmp_path):
+    pytest.importorskip('mmdet' if more else 'mmseg')
+    cfg = more[1] if more else config(UNET, 'fade')
     generator = torch.Generator().manual_seed(0)
     theirs = torchvisions(generator)
     weights = dict(theirs.state_dict()) | {'classifier.1.weight': torch.zeros(1000, 1280)}
     torch.save(weights, tmp_path / 'theirs.pth')
     files = tmp_path / 'theirs.pth', tmp_path / 'ours.pth'
-    run('model_converters/mobilenet_v2', *files, '--library', library)
-    ours = backbones.MobileNetV2(out_indices=(1, 2, 4, 6))
+    run('model_converters/mobilenet_v2', *files, *more)
+    ours = build_model(load_config(str(cfg), {'model.backbone.out_indices': [1, 2, 4, 6]})).backbone
     ours.load_state_dict(torch.load(tmp_path / 'ours.pth')['state_dict'])
     ours.eval()
     picture = x = torch.randn(1, 3, 64, 96, generator=generator)
@@ -81,5 +87,5 @@ def test_other_weights_are_refused():
     with pytest.raises(SetupError, match='is this MobileNetV2'):
         convert_mobilenet_v2(swapped)
     del weights['features.3.conv.2.weight']
-    with pytest.raises(SetupError, match=r"has 306 tensors in mmseg's backbone, the file has 305"):
+    with pytest.raises(SetupError, match='has 306 tensors, the file has 305 for it'):
         convert_mobilenet_v2(weights)
