@@ -123,6 +123,7 @@ def test_pages_agree_with_the_data(page):
 CAMVID = dict(config='configs/segformer/*_1xb4-1500_camvid-256x256.py', budget='1500 iterations')
 BCCD = dict(config='configs/faster_rcnn/*_bccd-320x240.py')
 SHAPES = dict(config='configs/mask_rcnn/*_shapes-128x128.py', budget='5 epochs')
+NUCLEI = dict(config='configs/mask_rcnn/*_nuclei-256x256.py')
 MATTES = dict(config='configs/matting/*_matting-96x96.py', budget='1500 iterations')
 ROOMS = dict(config='configs/bts/*_nyu-320x240.py', budget='1200 iterations')
 DEMO = dict(config='configs/segformer/*_shapes-128x128.py', budget='400 iterations')
@@ -142,6 +143,13 @@ def published(where, metrics, digits):
         ('SegFormer MiT-B0, generated shapes', DEMO, 'Bilinear', ['mIoU', 'mBIoU'], 2),
         ('SegFormer MiT-B0, CamVid', CAMVID, 'Bilinear', ['mIoU', 'mBIoU'], 2),
         ('Faster R-CNN R18-FPN, BCCD', BCCD, 'Nearest', ['coco/bbox_mAP'], 1),
+        (
+            'Mask R-CNN MobileNetV2-FPN, nuclei',
+            NUCLEI,
+            'Nearest',
+            ['coco/segm_mAP', 'coco/boundary_mAP'],
+            1,
+        ),
         ('A2U Matting, narrow', MATTES, 'Bilinear', ['SAD', 'Grad'], 2),
         ('BTS MobileNetV2, narrow', ROOMS, 'Nearest', ['d1', 'rmse'], 3),
         ('Mask R-CNN R18-FPN', SHAPES, 'Nearest', ['coco/bbox_mAP', 'coco/segm_mAP'], 1),
